@@ -1,0 +1,55 @@
+# The commands of a newcomer: `make demo` and `make test`. Everything else builds on the same environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+
+# For `make demo`: a log of your own (LOG=path SYSTEM=name), a running broker (KAFKA=host:port), figures as JSON (JSON=file).
+LOG ?=
+SYSTEM ?=
+KAFKA ?=
+JSON ?=
+
+.PHONY: setup demo test check format lock bench clean help
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+setup: $(STAMP)  ## install the locked environment into .venv
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else f"CroSysLog needs Python 3.11 to 3.13, and $(PYTHON) is {sys.version.split()[0]}: name another one with make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
+	@echo "Installing the locked environment into $(VENV) (about a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -oE '^uv==[0-9.]+' requirements.lock)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP)  ## a broker, a model adapted from 1,000 labelled lines, the agent, and anomalies as they are found
+	@$(BIN)/python -m deploy.demo $(if $(LOG),--log '$(LOG)') $(if $(SYSTEM),--system '$(SYSTEM)') $(if $(KAFKA),--kafka '$(KAFKA)') $(if $(JSON),--json '$(JSON)')
+
+test: $(STAMP)  ## all tests, those with a real Kafka included
+	@$(BIN)/python -m pytest
+
+check: $(STAMP)  ## lint, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff format the code and mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+	  pyproject.toml --output-file requirements.lock
+
+bench: $(STAMP)  ## ratios measured in one run, see benchmarks/
+	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python "$$program" || exit 1; done
+
+clean:  ## remove what the commands above made, the environment included
+	rm -rf $(VENV) .kafka .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

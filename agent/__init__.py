@@ -1,0 +1,1 @@
+"""The streaming agent: lines from Kafka in, anomaly events to Kafka out."""

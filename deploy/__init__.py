@@ -1,0 +1,1 @@
+"""How CroSysLog is run: the demo with its local Kafka, and what operators deploy."""

@@ -1,0 +1,1 @@
+"""Meta-trains on labelled systems, adapts to a new one from few labels, and judges the result honestly."""
