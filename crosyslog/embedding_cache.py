@@ -1,0 +1,212 @@
+"""Every template is encoded once: a bounded memory in front of a file that processes share."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import sqlite3
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+#: SQLite takes at most this many values in one query, on the oldest builds.
+_QUERY_VALUES = 900
+
+
+class VectorSource(Protocol):
+    """What the cache asks of an encoder."""
+
+    @property
+    def id(self) -> str:
+        """Names weights, pooling and numeric class."""
+
+    @property
+    def dim(self) -> int:
+        """The length of a vector."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors of the texts."""
+
+
+@dataclass
+class CacheCounts:
+    """Look-ups since the start, one a distinct template and batch."""
+
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+
+
+class EmbeddingCache:
+    """The vectors of templates, of one encoder after another, each in a file of its own.
+
+    The file is keyed by a digest, so it holds no log text. It is SQLite in WAL mode: safe for
+    several processes and for a crash in the middle of a write. A file that is damaged all the
+    same is put aside and begun anew: it can only cost time.
+    """
+
+    def __init__(self, folder: Path | None = None, max_entries: int = 200_000) -> None:
+        """Opens nothing yet.
+
+        Args:
+            folder: where the files live; without one, vectors live in memory alone.
+            max_entries: how many vectors stay in memory (768 bytes each for MiniLM); the least
+                recently used ones go first.
+        """
+        self.counts = CacheCounts()
+        self._folder = folder
+        self._max_entries = max_entries
+        self._memory: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
+        self._files: dict[str, sqlite3.Connection] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    def vectors(self, templates: Sequence[str], encoder: VectorSource) -> NDArray[np.float32]:
+        """The vectors of distinct templates; what is not known yet is encoded and kept.
+
+        Returns:
+            float32 [n, dim], rounded to fp16 whether fresh or kept.
+        """
+        keys = [_digest(template) for template in templates]
+        with self._lock:
+            known = self._look_up(keys, encoder.id)
+        missing = [row for row, key in enumerate(keys) if key not in known]
+        self.counts.hits += len(keys) - len(missing)
+        self.counts.misses += len(missing)
+        if missing:
+            fresh = encoder.encode([templates[row] for row in missing]).astype(np.float16)
+            added = {keys[row]: fresh[place].tobytes() for place, row in enumerate(missing)}
+            known.update(added)
+            with self._lock:
+                self._keep(added, encoder.id)
+        if not keys:
+            return np.empty((0, encoder.dim), dtype=np.float32)
+        packed = b"".join(known[key] for key in keys)
+        return np.frombuffer(packed, np.float16).reshape(len(keys), -1).astype(np.float32)
+
+    def close(self) -> None:
+        """Closes the files."""
+        with self._lock:
+            for connection in self._files.values():
+                connection.close()
+            self._files.clear()
+
+    def _look_up(self, keys: Sequence[bytes], encoder_id: str) -> dict[bytes, bytes]:
+        known: dict[bytes, bytes] = {}
+        asked = []
+        for key in keys:
+            vector = self._memory.get((encoder_id, key))
+            if vector is None:
+                asked.append(key)
+            else:
+                self._memory.move_to_end((encoder_id, key))
+                known[key] = vector
+        connection = self._file(encoder_id) if asked else None
+        if connection is None:
+            return known
+        found: dict[bytes, bytes] = {}
+        try:
+            for start in range(0, len(asked), _QUERY_VALUES):
+                part = asked[start : start + _QUERY_VALUES]
+                marks = ",".join("?" * len(part))
+                found.update(
+                    connection.execute(
+                        f"SELECT key, vector FROM vectors WHERE key IN ({marks})",  # noqa: S608 - marks alone
+                        part,
+                    )
+                )
+        except sqlite3.DatabaseError as error:
+            self._put_aside(encoder_id, error)
+            return known
+        self._remember(found, encoder_id)
+        return known | found
+
+    def _keep(self, added: dict[bytes, bytes], encoder_id: str) -> None:
+        self._remember(added, encoder_id)
+        connection = self._file(encoder_id)
+        if connection is None:
+            return
+        try:
+            with connection:
+                connection.executemany(
+                    "INSERT OR IGNORE INTO vectors (key, vector) VALUES (?, ?)", added.items()
+                )
+        except sqlite3.OperationalError as error:
+            # A full disk or a file that another process holds: the vectors stay in memory.
+            log.warning("the embedding cache could not be written: %s", error)
+        except sqlite3.DatabaseError as error:
+            self._put_aside(encoder_id, error)
+
+    def _remember(self, vectors: dict[bytes, bytes], encoder_id: str) -> None:
+        for key, vector in vectors.items():
+            self._memory[encoder_id, key] = vector
+        while len(self._memory) > self._max_entries:
+            self._memory.popitem(last=False)
+            self.counts.evictions += 1
+
+    def _file(self, encoder_id: str) -> sqlite3.Connection | None:
+        if self._folder is None:
+            return None
+        if encoder_id not in self._files:
+            try:
+                self._files[encoder_id] = _open(self._path(encoder_id))
+            except (OSError, sqlite3.OperationalError) as error:
+                log.warning(
+                    "no embedding cache in %s (%s): vectors are kept in memory alone",
+                    self._folder,
+                    error,
+                )
+                self._folder = None
+                return None
+            except sqlite3.DatabaseError as error:
+                self._put_aside(encoder_id, error)
+                return None
+        return self._files[encoder_id]
+
+    def _path(self, encoder_id: str) -> Path:
+        assert self._folder is not None  # noqa: S101 - only asked for where there is a folder
+        return self._folder / (re.sub(r"[^A-Za-z0-9._-]+", "-", encoder_id) + ".sqlite")
+
+    def _put_aside(self, encoder_id: str, error: sqlite3.DatabaseError) -> None:
+        connection = self._files.pop(encoder_id, None)
+        if connection is not None:
+            connection.close()
+        path = self._path(encoder_id)
+        aside = path.with_suffix(".damaged")
+        log.warning("the embedding cache %s is damaged (%s): begun anew", path, error)
+        for ending in ("", "-wal", "-shm"):
+            part = path.with_name(path.name + ending)
+            if part.exists():
+                part.replace(aside.with_name(aside.name + ending))
+
+
+def _digest(template: str) -> bytes:
+    return hashlib.blake2b(template.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # SQLite would make the file readable by all; vectors tell about log text.
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(path, timeout=10, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
+    )
+    return connection

@@ -1,0 +1,162 @@
+"""Raw bytes to a frame of lines: decoded, split by a system's profile, in columns."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from crosyslog.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import polars as pl
+
+    from crosyslog.systems import System
+
+#: Bytes that start a compressed file, and how such a file is called.
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+
+#: Control characters other than tab, line feed, carriage return and escape.
+_CONTROLS = bytes(sorted(set(range(32)) - {9, 10, 13, 27}))
+
+#: How much of a file is looked at to tell a log from binary data.
+_PROBE_BYTES = 65_536
+
+
+def decode(values: Sequence[bytes | None]) -> pl.Series:
+    """Lines from bytes: UTF-8, with what is not replaced by U+FFFD, never refused.
+
+    A missing value (a Kafka tombstone) is an empty line; a line feed or carriage return at the
+    end is not part of the line.
+    """
+    import polars as pl
+
+    raw = pl.Series("raw", values, dtype=pl.Binary)
+    text = raw.cast(pl.String, strict=False)
+    broken = (text.is_null() & raw.is_not_null()).arg_true()
+    if len(broken):
+        mended = [bytes(values[row] or b"").decode("utf-8", errors="replace") for row in broken]
+        text = text.scatter(broken, mended)
+    return text.fill_null("").str.strip_chars_end("\r\n")
+
+
+def split(raw: pl.Series, system: System) -> pl.DataFrame:
+    """Splits raw lines into the columns that the rest of CroSysLog reads.
+
+    Args:
+        raw: strings, one a line.
+        system: the profile that says how a line splits.
+
+    Returns:
+        A frame of the same length: `raw`, `message`, `text` (what is judged), `time` (UTC, in
+        microseconds), `host`, `component`, `severity`, `label` (true for an alert, false for a
+        normal line, null where the line has none), `session`, and `split` (whether the profile
+        matched: a line that did not is judged whole). What a profile does not know is null.
+    """
+    import polars as pl
+
+    from crosyslog.systems.profile import COLUMNS
+
+    frame = raw.rename("raw").to_frame()
+    if system.pattern is None:
+        fields = frame.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in COLUMNS)
+        matched = pl.lit(value=True)
+    else:
+        found = frame.select(pl.col("raw").str.extract_groups(system.pattern).alias("found"))
+        fields = frame.with_columns(
+            found["found"].struct.field(name)
+            if name in system.groups
+            else pl.lit(None, dtype=pl.String).alias(name)
+            for name in COLUMNS
+        )
+        matched = pl.col("message").is_not_null()
+    text = pl.concat_str(
+        [pl.col(name) for name in system.fields.text], separator=" ", ignore_nulls=True
+    )
+    if system.time.format == "epoch":
+        time = pl.from_epoch(pl.col("time").cast(pl.Int64, strict=False), "s").cast(
+            pl.Datetime("us")
+        )
+    else:
+        time = pl.col("time").str.to_datetime(system.time.format, time_unit="us", strict=False)
+    return fields.select(
+        pl.col("raw"),
+        pl.col("message").fill_null(pl.col("raw")),
+        pl.when(pl.col("message").is_not_null())
+        .then(text)
+        .otherwise(pl.col("raw"))
+        .alias("text"),
+        time.dt.replace_time_zone("UTC").alias("time"),
+        pl.col("host"),
+        pl.col("component"),
+        pl.col("severity"),
+        (pl.col("label") != system.fields.normal).alias("label"),
+        pl.col("session"),
+        matched.alias("split"),
+    )
+
+
+def read_lines(source: str | Path | pl.Series, system: System) -> pl.DataFrame:
+    """Reads a log file (plain, gzip or zstd), or a series of raw lines, into a frame of lines.
+
+    Returns:
+        The columns that `split` describes.
+
+    Raises:
+        InputError: the file cannot be read, is empty, or is no text.
+    """
+    if isinstance(source, str | Path):
+        path = Path(source)
+        values = [line for chunk in read_raw(path, 100_000) for line in chunk]
+        if not values:
+            raise InputError(f"{path} is empty: a log with at least one line is needed")
+        return split(decode(values), system)
+    return split(source, system)
+
+
+def read_raw(path: Path, lines_a_chunk: int) -> Iterator[list[bytes]]:
+    """The raw lines of a log file, in chunks; only a line feed ends a line.
+
+    Raises:
+        InputError: the file cannot be read, its compression is broken, or it is no text.
+    """
+    try:
+        with open_log(path) as stream:
+            first = True
+            while chunk := list(islice(stream, lines_a_chunk)):
+                if first and _is_binary(b"".join(chunk[:100])[:_PROBE_BYTES]):
+                    raise InputError(
+                        f"{path} is not a log: it holds binary data; name a text file, "
+                        "plain or compressed with gzip or zstd"
+                    )
+                first = False
+                yield chunk
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: its compressed data is broken: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Opens a log for reading bytes; gzip and zstd are known by their first bytes."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    kind = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "plain")
+    if kind == "gzip":
+        return gzip.open(path, "rb")
+    if kind == "zstd":
+        import zstandard
+
+        return io.BufferedReader(zstandard.open(path, "rb"))
+    return path.open("rb")
+
+
+def _is_binary(start: bytes) -> bool:
+    """Whether over a tenth of the bytes are control characters that no log has."""
+    controls = len(start) - len(start.translate(None, _CONTROLS))
+    return controls > len(start) // 10

@@ -1,0 +1,28 @@
+"""Where things live when nobody says otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def default_store() -> Path:
+    """The folder of bundles: `CROSYSLOG_MODEL__STORE`, else in the user's data folder."""
+    given = os.environ.get("CROSYSLOG_MODEL__STORE")
+    return Path(given) if given else _data() / "models"
+
+
+def default_cache() -> Path:
+    """The folder of encoded templates: `CROSYSLOG_ENCODER__CACHE`, else the user's cache folder."""
+    given = os.environ.get("CROSYSLOG_ENCODER__CACHE")
+    if given:
+        return Path(given)
+    import platformdirs
+
+    return platformdirs.user_cache_path("crosyslog")
+
+
+def _data() -> Path:
+    import platformdirs
+
+    return platformdirs.user_data_path("crosyslog")
