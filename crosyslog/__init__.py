@@ -1,3 +1,3 @@
-"""What agent and trainer share: from a raw log line to a score, an explanation and a stored model."""
+"""What agent and trainer share: from a raw line to a score, an explanation, a stored model."""
 
 __version__ = "0.1.0"

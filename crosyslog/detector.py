@@ -10,28 +10,15 @@ MAML differentiates twice (cuDNN's LSTM cannot) and under `vmap`. A test holds t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Lines of a window: offsets of one partition from a multiple of this one to the next.
-WINDOW = 100
-
-
-class DetectorShape(BaseModel):
-    """What must be known to build a detector before its weights are read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["maml_lstm"] = "maml_lstm"
-    dim: PositiveInt
-    projected: PositiveInt = 48
-    hidden: PositiveInt = 32
+    from crosyslog.manifest import DetectorShape
 
 
 class LstmDetector(nn.Module):
@@ -64,7 +51,9 @@ class LstmDetector(nn.Module):
         return torch.as_tensor(self.head(both)).squeeze(-1)
 
 
-def detector_logits(parameters: Mapping[str, Tensor], vectors_TD: Tensor, rows_BL: Tensor) -> Tensor:
+def detector_logits(
+    parameters: Mapping[str, Tensor], vectors_TD: Tensor, rows_BL: Tensor
+) -> Tensor:
     """The logits of windows, in operations that can be differentiated twice and batched.
 
     Args:

@@ -207,6 +207,7 @@ def _open(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(
-        "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
+        "CREATE TABLE IF NOT EXISTS vectors "
+        "(key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
     )
     return connection

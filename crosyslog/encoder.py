@@ -54,7 +54,7 @@ class Encoder:
         for key, tensor in sorted(self._model.state_dict().items()):
             digest.update(key.encode())
             digest.update(tensor.float().cpu().numpy().tobytes())
-        return f"{Path(self._folder).name}:{digest.hexdigest()[:12]}:mean:fp32"
+        return f"{Path(self.name).name}:{digest.hexdigest()[:12]}:mean:fp32"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The vectors of the texts.
@@ -144,11 +144,10 @@ def _folder(name: str) -> str:
 def _load(folder: str, device: torch.device) -> tuple[Any, Any]:
     # No progress bars and no advice from the library on a user's screen.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModel.from_pretrained(folder).eval().to(device)

@@ -7,7 +7,7 @@ import io
 import zlib
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from crosyslog.errors import InputError
 
@@ -87,10 +87,7 @@ def split(raw: pl.Series, system: System) -> pl.DataFrame:
     return fields.select(
         pl.col("raw"),
         pl.col("message").fill_null(pl.col("raw")),
-        pl.when(pl.col("message").is_not_null())
-        .then(text)
-        .otherwise(pl.col("raw"))
-        .alias("text"),
+        pl.when(pl.col("message").is_not_null()).then(text).otherwise(pl.col("raw")).alias("text"),
         time.dt.replace_time_zone("UTC").alias("time"),
         pl.col("host"),
         pl.col("component"),
@@ -142,13 +139,13 @@ def read_raw(path: Path, lines_a_chunk: int) -> Iterator[list[bytes]]:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def open_log(path: Path) -> IO[bytes]:
+def open_log(path: Path) -> BinaryIO:
     """Opens a log for reading bytes; gzip and zstd are known by their first bytes."""
     with path.open("rb") as stream:
         start = stream.read(4)
     kind = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "plain")
     if kind == "gzip":
-        return gzip.open(path, "rb")
+        return cast("BinaryIO", gzip.open(path, "rb"))
     if kind == "zstd":
         import zstandard
 

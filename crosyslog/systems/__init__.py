@@ -1,6 +1,7 @@
 """System profiles: how a raw line of a kind of log splits into its fields.
 
-A profile is a TOML file and no code. The shipped ones stand beside this module; a user's own is given by path.
+A profile is a TOML file and no code. The shipped ones stand beside this module; a user's own is
+given by path.
 """
 
 from crosyslog.systems.profile import Fields, System, Time, load_system, system_names

@@ -1,0 +1,1 @@
+"""Base bundles: meta-trained on source systems, not adapted; weights and vectors, no log text."""

@@ -1,0 +1,155 @@
+"""A bundle: an adapted (or base) model as a folder that explains and verifies itself.
+
+`manifest.json`, `weights.safetensors` and `support.parquet`; no pickle anywhere. The support's
+templates are log text, so the files are readable by their owner alone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from crosyslog.detector import LstmDetector
+from crosyslog.errors import BundleCorruptError, BundleError
+from crosyslog.manifest import (
+    MANIFEST,
+    SUPPORT,
+    WEIGHTS,
+    Manifest,
+    checksum,
+    load_manifest,
+    read_part,
+    sha256,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle in memory.
+
+    Attributes:
+        manifest: what it says about itself.
+        detector: on the CPU, in evaluation mode.
+        support: one row a template that it was adapted on: `template`, `alert` (its label),
+            `lines`, `alerts` (how often it was seen, and as an alert), `source` (null), `vector`.
+            A base has prototypes of its sources' templates instead: `template` is null, since a
+            base holds no text, and `source` names the system.
+        sha256: of the manifest file: names exactly this bundle.
+    """
+
+    manifest: Manifest
+    detector: LstmDetector
+    support: pl.DataFrame
+    sha256: str
+
+    @property
+    def support_vectors(self) -> NDArray[np.float32]:
+        """The vectors of the support's rows, float32 [n, dim]."""
+        return self.support["vector"].to_numpy().reshape(-1, self.manifest.encoder.dim)
+
+
+def support_frame(
+    *,
+    templates: list[str] | None,
+    alert: NDArray[np.bool_],
+    lines: NDArray[np.int64],
+    alerts: NDArray[np.int64],
+    source: list[str] | None,
+    vectors: NDArray[np.float32],
+) -> pl.DataFrame:
+    """The support's table in the form that a bundle holds."""
+    import polars as pl
+
+    nothing = [None] * len(alert)
+    return pl.DataFrame(
+        {
+            "template": pl.Series(templates or nothing, dtype=pl.String),
+            "alert": pl.Series(alert, dtype=pl.Boolean),
+            "lines": pl.Series(lines, dtype=pl.Int64),
+            "alerts": pl.Series(alerts, dtype=pl.Int64),
+            "source": pl.Series(source or nothing, dtype=pl.String),
+            "vector": pl.Series(vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])),
+        }
+    )
+
+
+def write_bundle(
+    folder: Path, manifest: Manifest, detector: LstmDetector, support: pl.DataFrame
+) -> Manifest:
+    """Writes a bundle into a folder that is made for it; the hashes are filled in.
+
+    The caller gives the folder its final name once all is written (`Store.add` does).
+
+    Raises:
+        BundleError: it cannot be written.
+    """
+    from safetensors.torch import save
+
+    tensors = {name: tensor.contiguous() for name, tensor in detector.state_dict().items()}
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        support.write_parquet(folder / SUPPORT, compression="zstd")
+        (folder / WEIGHTS).write_bytes(save(tensors))
+        hashes = {name: sha256((folder / name).read_bytes()) for name in (WEIGHTS, SUPPORT)}
+        complete = manifest.model_copy(update={"files": hashes})
+        content = complete.model_dump(mode="json")
+        content["checksum"] = checksum(content)
+        (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        for name in (MANIFEST, WEIGHTS, SUPPORT):
+            (folder / name).chmod(0o600)
+    except OSError as error:
+        raise BundleError(f"cannot write the bundle {folder}: {error.strerror}") from error
+    return complete
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Loads a bundle and verifies hashes, format and masking.
+
+    Raises:
+        BundleCorruptError: a file is missing, or is not what the manifest says.
+        BundleVersionError: it was made for another format or masking.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    manifest, digest = load_manifest(folder)
+    parts = {}
+    for name, expected in manifest.files.items():
+        parts[name] = read_part(folder, name)
+        if sha256(parts[name]) != expected:
+            raise BundleCorruptError(
+                f"the bundle {folder} is corrupted: {name} is not the file that its manifest "
+                "names (sha256 differs); go back with `trainer models use`, or adapt again"
+            )
+    try:
+        detector = LstmDetector(manifest.detector)
+        detector.load_state_dict(load(parts[WEIGHTS]))
+        support = _read_support(parts[SUPPORT])
+    except (KeyError, RuntimeError, SafetensorError) as error:
+        raise BundleCorruptError(
+            f"the bundle {folder} is corrupted: its weights do not fit its manifest"
+        ) from error
+    detector.eval().requires_grad_(requires_grad=False)
+    return Bundle(manifest, detector, support, digest)
+
+
+def now() -> datetime:
+    """The time that a bundle is stamped with: UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _read_support(data: bytes) -> pl.DataFrame:
+    import io
+
+    import polars as pl
+
+    return pl.read_parquet(io.BytesIO(data))

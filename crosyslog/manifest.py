@@ -1,0 +1,154 @@
+"""What a bundle says about itself, and how that is read and verified without its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from crosyslog.errors import BundleCorruptError, BundleVersionError
+from crosyslog.masking import MASKING_VERSION
+from crosyslog.systems import System
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Raise it when a bundle of before can no longer be read.
+FORMAT: Final = 1
+
+MANIFEST, WEIGHTS, SUPPORT = "manifest.json", "weights.safetensors", "support.parquet"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DetectorShape(_Part):
+    """What must be known to build a detector before its weights are read."""
+
+    kind: Literal["maml_lstm"] = "maml_lstm"
+    dim: PositiveInt
+    projected: PositiveInt = 48
+    hidden: PositiveInt = 32
+
+
+class EncoderReference(_Part):
+    """The encoder that made the vectors that the detector was trained on."""
+
+    id: str
+    name: str
+    dim: PositiveInt
+
+
+class Threshold(_Part):
+    """From which score on a line is an anomaly, and how that was chosen."""
+
+    value: Annotated[float, Field(ge=0, le=1)]
+    chosen: str
+
+
+class SupportSummary(_Part):
+    """What the bundle was adapted on; all zero for a base."""
+
+    lines: Annotated[int, Field(ge=0)] = 0
+    alerts: Annotated[int, Field(ge=0)] = 0
+    templates: Annotated[int, Field(ge=0)] = 0
+    alert_templates: Annotated[int, Field(ge=0)] = 0
+
+
+class Manifest(_Part):
+    """Everything that a bundle says about itself.
+
+    Attributes:
+        target: the system that it was adapted to, or the name of a base.
+        system: the profile that splits the target's lines; a base has none.
+        memory: whether a template of the support keeps its label.
+        novel_below: a line is novel if no template of the support is this similar (cosine).
+        figures: measured at training or adaptation, by name.
+        settings: of the training or adaptation, by name.
+        command: what made it, so that anyone can repeat it.
+        files: sha256 of each other file.
+    """
+
+    format: Literal[1] = 1
+    kind: Literal["base", "adapted"]
+    target: str
+    version: str
+    created: AwareDatetime
+    system: System | None = None
+    masking: str = MASKING_VERSION
+    encoder: EncoderReference
+    detector: DetectorShape
+    memory: bool = True
+    threshold: Threshold
+    novel_below: Annotated[float, Field(ge=-1, le=1)]
+    support: SupportSummary = SupportSummary()
+    sources: tuple[str, ...]
+    base: str | None = None
+    figures: dict[str, float] = {}
+    settings: dict[str, Any] = {}
+    command: str
+    files: dict[str, str] = {}
+
+
+def load_manifest(folder: Path) -> tuple[Manifest, str]:
+    """Reads and verifies a bundle's manifest alone; returns it with the file's sha256.
+
+    Raises:
+        BundleCorruptError: it is missing or damaged.
+        BundleVersionError: it was made for another format or masking.
+    """
+    data = read_part(folder, MANIFEST)
+    corrupted = f"the bundle {folder} is corrupted: {MANIFEST}"
+    try:
+        content = json.loads(data)
+        found = content.pop("checksum")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise BundleCorruptError(f"{corrupted} cannot be read") from error
+    if found != checksum(content):
+        raise BundleCorruptError(
+            f"{corrupted} is not as it was written (its checksum differs); go back with "
+            "`trainer models use`, or adapt again"
+        )
+    if content.get("format") != FORMAT:
+        raise BundleVersionError(
+            f"the bundle {folder} has format {content.get('format')} and this CroSysLog reads "
+            f"format {FORMAT}: adapt again, or install the version that wrote it"
+        )
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise BundleCorruptError(f"{corrupted}: {place}: {error.errors()[0]['msg']}") from error
+    if manifest.masking != MASKING_VERSION:
+        raise BundleVersionError(
+            f"the bundle {folder} was made with masking {manifest.masking} and this CroSysLog "
+            f"masks with {MASKING_VERSION}: adapt again"
+        )
+    return manifest, sha256(data)
+
+
+def read_part(folder: Path, name: str) -> bytes:
+    """A file of a bundle.
+
+    Raises:
+        BundleCorruptError: it cannot be read.
+    """
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise BundleCorruptError(
+            f"the bundle {folder} is not complete: cannot read {name}: {error.strerror}"
+        ) from error
+
+
+def sha256(data: bytes) -> str:
+    """The hexadecimal digest of a file's content."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def checksum(content: dict[str, Any]) -> str:
+    """Over the manifest's content, so that a flipped byte in the manifest itself is seen too."""
+    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())

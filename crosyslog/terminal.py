@@ -1,0 +1,59 @@
+"""How commands speak: one line for an error, and log text that cannot act on a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from typing import TYPE_CHECKING
+
+from crosyslog.errors import CrosyslogError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import typer
+
+#: Unicode categories that a terminal may act on: controls, formats (bidirectional overrides),
+#: surrogates, and line and paragraph separators.
+_ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def printable(text: str) -> str:
+    """Text from a log as it may be shown: what a terminal would act on is spelled out."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character
+        if unicodedata.category(character) not in _ACTING
+        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in text
+    )
+
+
+def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit status.
+
+    What a user can cause becomes one line on standard error and the status 2, never a traceback.
+    """
+    import click
+
+    try:
+        status = app(args=arguments, standalone_mode=False)
+    except CrosyslogError as error:
+        return _refuse(str(error))
+    except click.ClickException as error:
+        return _refuse(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing is left to say, not even at the final flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return status if isinstance(status, int) else 0
+
+
+def _refuse(message: str) -> int:
+    line = " ".join(part for part in message.splitlines() if part)
+    sys.stderr.write(f"error: {printable(line)}\n")
+    return 2
