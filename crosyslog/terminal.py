@@ -36,15 +36,16 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
 
     What a user can cause becomes one line on standard error and the status 2, never a traceback.
     """
-    import click
+    from typer import Abort
+    from typer.exceptions import TyperException
 
     try:
         status = app(args=arguments, standalone_mode=False)
     except CrosyslogError as error:
         return _refuse(str(error))
-    except click.ClickException as error:
+    except TyperException as error:
         return _refuse(error.format_message())
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, Abort):
         return 130
     except BrokenPipeError:
         # The reader went away (`| head`): nothing is left to say, not even at the final flush.
