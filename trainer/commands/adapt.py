@@ -1,0 +1,123 @@
+"""`trainer adapt`."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crosyslog.errors import LabelError
+from crosyslog.store import DEFAULT_BASE
+
+if TYPE_CHECKING:
+    from crosyslog.bundle import Bundle
+
+
+def adapt(
+    *,
+    target: Annotated[str, typer.Option(metavar="NAME", help="the system to adapt to")],
+    log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="a labelled log: all its labels are used")
+    ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(metavar="PROFILE", help="how lines split  [default: the target's name]"),
+    ] = None,
+    base: Annotated[
+        str, typer.Option(metavar="NAME", help="where to start: a shipped base, or a folder")
+    ] = DEFAULT_BASE,
+    store: Annotated[Path | None, typer.Option(metavar="DIR", help="where models are kept")] = None,
+    json: Annotated[bool, typer.Option("--json", help="report as JSON")] = False,
+) -> None:
+    """Adapts a base to a system from labelled lines, and stores the model for the agent."""
+    if log is None:
+        raise LabelError(
+            f"no labels to adapt to {target} with: give a labelled log with --log FILE; to try it "
+            "out, `trainer simulate` writes one"
+        )
+    from crosyslog.locations import default_store
+    from crosyslog.store import Store, base_path
+    from trainer.labelled_logs import encode_with_progress, read_labelled, system_of
+
+    models = Store(store or default_store())
+    models.versions(target)  # refuses an impossible name before any work
+    profile = system_of(target, system)
+    start = base_path(base)
+    support = read_labelled(log, profile)
+
+    from crosyslog.bundle import load_bundle, write_bundle
+    from crosyslog.embedding_cache import EmbeddingCache
+    from crosyslog.encoder import load_encoder
+    from crosyslog.locations import default_cache
+    from trainer import adaptation
+
+    origin = load_bundle(start)
+    encoder = load_encoder(origin.manifest.encoder.name)
+    cache = EmbeddingCache(default_cache())
+    encode_with_progress([support["text"]], encoder, cache)
+    words = ["trainer", "adapt", "--target", target, "--log", log.name]
+    words += ["--system", system] if system else []
+    bundle = adaptation.adapt(
+        origin,
+        support,
+        system=profile,
+        target=target,
+        encoder=encoder,
+        cache=cache,
+        command=shlex.join([*words, "--base", base]),
+    )
+
+    def write(folder: Path, version: str) -> None:
+        manifest = bundle.manifest.model_copy(update={"version": version})
+        write_bundle(folder, manifest, bundle.detector, bundle.support)
+
+    version = models.add(target, write)
+    _report(bundle, version=version, store=models.root, json=json)
+
+
+def _report(bundle: "Bundle", *, version: str, store: Path, json: bool) -> None:
+    from trainer.screen import say, say_facts, say_json
+
+    manifest = bundle.manifest
+    assert manifest.system is not None  # noqa: S101 - an adapted bundle has a profile
+    support, notes = manifest.support, []
+    one_class = support.alerts in {0, support.lines}
+    if one_class:
+        only = "alerts" if support.alerts else "normal lines"
+        notes.append(
+            f"the labels are {only} alone: what was given is remembered, and the base decides "
+            "about the rest"
+        )
+    if known := {manifest.target, manifest.system.name} & set(manifest.sources):
+        notes.append(
+            f"the base was trained on {', '.join(sorted(known))} itself: figures measured with "
+            "it say nothing about a new system"
+        )
+    if json:
+        content: dict[str, Any] = {
+            "target": manifest.target,
+            "version": version,
+            "store": str(store),
+            "system": manifest.system.name,
+            "base": manifest.base,
+            "sources": list(manifest.sources),
+            "support": support.model_dump(),
+            "one_class": one_class,
+            "threshold": manifest.threshold.model_dump(),
+            "settings": manifest.settings,
+            "notes": notes,
+        }
+        say_json(content)
+        return
+    normal = support.templates - support.alert_templates
+    say(f"{manifest.target}: version {version} is stored in {store} and in use")
+    say_facts(
+        [
+            ("learnt from", f"{support.lines:,} lines, {support.alerts:,} of them alerts"),
+            ("templates", f"{support.alert_templates} of alerts, {normal} of normal lines"),
+            ("lines split by", manifest.system.name),
+            ("base", f"{manifest.base}, trained on {', '.join(manifest.sources)}"),
+            ("threshold", f"{manifest.threshold.value}, {manifest.threshold.chosen}"),
+            *(("note", note) for note in notes),
+        ]
+    )

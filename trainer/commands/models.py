@@ -1,0 +1,164 @@
+"""`trainer models`: what is in the store, back to an older version, clean up."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crosyslog.errors import StoreError
+
+if TYPE_CHECKING:
+    from crosyslog.store import Store
+    from trainer.models import StoredModel
+
+app = typer.Typer()
+
+StoreOption = Annotated[Path | None, typer.Option(metavar="DIR", help="where models are kept")]
+JsonOption = Annotated[bool, typer.Option("--json", help="report as JSON")]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Options that stand before the subcommand, where they mean the same."""
+
+    store: Path | None
+    json: bool
+
+
+@app.callback(invoke_without_command=True)
+def models(context: typer.Context, *, store: StoreOption = None, json: JsonOption = False) -> None:
+    """Lists the models in the store."""
+    context.obj = _Given(store, json)
+    if context.invoked_subcommand is not None:
+        return
+    from trainer.models import stored_versions
+    from trainer.screen import say, say_json, say_table
+
+    opened = _store(context, None)
+    found = {target: stored_versions(opened, target) for target in opened.targets()}
+    if json:
+        say_json({target: [_content(model) for model in kept] for target, kept in found.items()})
+    elif not found:
+        say(f"no model in {opened.root}: `trainer adapt` stores one")
+    else:
+        headers = ("target", "in use", "made", "labelled lines", "base", "versions")
+        say_table(headers, [_summary(target, kept) for target, kept in found.items()])
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the target")],
+    *,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Shows the versions of a target, and what the one in use was made from."""
+    from trainer.models import stored_versions
+    from trainer.screen import say, say_facts, say_json
+
+    opened = _store(context, store)
+    found = stored_versions(opened, name)
+    if not found:
+        raise _nothing(opened, name)
+    if json or context.obj.json:
+        say_json([_content(model) for model in found])
+        return
+    for model in found:
+        say(f"{name} {model.version}{' (in use)' if model.current else ''}")
+        if model.manifest is None:
+            say_facts([("broken", model.problem or "")])
+            continue
+        manifest = model.manifest
+        support = manifest.support
+        facts = [
+            ("made", f"{manifest.created:%Y-%m-%d %H:%M} UTC by {manifest.command}"),
+            ("learnt from", f"{support.lines:,} lines, {support.alerts:,} of them alerts"),
+            ("base", f"{manifest.base}, trained on {', '.join(manifest.sources)}"),
+            ("encoder", manifest.encoder.id),
+            ("threshold", f"{manifest.threshold.value}, {manifest.threshold.chosen}"),
+        ]
+        say_facts(facts)
+
+
+@app.command()
+def use(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the target")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="one that `show` lists")],
+    *,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Puts a version of a target in use; a running agent takes it over."""
+    from crosyslog.manifest import load_manifest
+    from trainer.screen import say, say_json
+
+    opened = _store(context, store)
+    load_manifest(opened.path(name, version))  # a broken one would be put in use for nothing
+    opened.use(name, version)
+    if json or context.obj.json:
+        say_json({"target": name, "current": version})
+    else:
+        say(f"{name}: version {version} is in use")
+
+
+@app.command()
+def remove(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the target")],
+    *,
+    keep: Annotated[int, typer.Option(metavar="N", min=1, help="how many of the newest stay")],
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Removes old versions of a target, never the one in use."""
+    from trainer.screen import say, say_json
+
+    opened = _store(context, store)
+    removed = opened.remove(name, keep)
+    if json or context.obj.json:
+        say_json({"target": name, "removed": removed, "kept": opened.versions(name)})
+    else:
+        kept = ", ".join(opened.versions(name))
+        say(f"{name}: removed {', '.join(removed) or 'nothing'}; {kept} stay")
+
+
+def _store(context: typer.Context, given: Path | None) -> "Store":
+    from crosyslog.locations import default_store
+    from crosyslog.store import Store
+
+    return Store(given or context.obj.store or default_store())
+
+
+def _nothing(store: "Store", name: str) -> StoreError:
+    there = ", ".join(store.targets()) or "nothing"
+    return StoreError(f"there is no model of {name!r} in {store.root}: it holds {there}")
+
+
+def _summary(target: str, models: list["StoredModel"]) -> list[str]:
+    used = next((model for model in models if model.current), None)
+    if used is None:
+        return [target, "none", "", "", "", str(len(models))]
+    if used.manifest is None:
+        return [target, used.version, "broken", "", "", str(len(models))]
+    manifest = used.manifest
+    return [
+        target,
+        used.version,
+        f"{manifest.created:%Y-%m-%d %H:%M}",
+        f"{manifest.support.lines:,}",
+        manifest.base or "",
+        str(len(models)),
+    ]
+
+
+def _content(model: "StoredModel") -> dict[str, Any]:
+    content: dict[str, Any] = {"version": model.version, "current": model.current}
+    if model.manifest is None:
+        return content | {"problem": model.problem}
+    # The profile's pattern and examples are no news about the model.
+    manifest = model.manifest.model_dump(mode="json", exclude={"system", "version", "files"})
+    system = model.manifest.system
+    return content | manifest | {"system": system.name if system else None}

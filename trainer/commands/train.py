@@ -1,0 +1,94 @@
+"""`trainer train`."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crosyslog.errors import SettingError
+
+
+def train(
+    *,
+    source: Annotated[
+        list[str],
+        typer.Option(metavar="NAME=PATH", help="a system and a labelled log of it; repeatable"),
+    ],
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="settings of the training, as TOML")
+    ] = None,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="the folder to make; names the base")],
+    json: Annotated[bool, typer.Option("--json", help="report as JSON")] = False,
+) -> None:
+    """Meta-trains a base on labelled source systems."""
+    named = _named(source)
+    name = output.resolve().name
+    if output.exists():
+        raise SettingError(f"--output {output} exists already: name a folder that is to be made")
+    from crosyslog.systems import load_system
+
+    systems = {system: load_system(system) for system in named}
+
+    from crosyslog.bundle import write_bundle
+    from crosyslog.embedding_cache import EmbeddingCache
+    from crosyslog.encoder import load_encoder
+    from crosyslog.locations import default_cache
+    from trainer.labelled_logs import encode_with_progress, read_labelled
+    from trainer.screen import progress, say, say_facts, say_json
+    from trainer.tasks import labelled_stream
+    from trainer.training import TrainingConfig, read_config, train_base
+
+    settings = read_config(config) if config is not None else TrainingConfig()
+    logs = {system: read_labelled(path, systems[system]) for system, path in named.items()}
+    encoder, cache = load_encoder(), EmbeddingCache(default_cache())
+    encode_with_progress([log["text"] for log in logs.values()], encoder, cache)
+    streams = [labelled_stream(system, log, encoder, cache) for system, log in logs.items()]
+    with progress("meta-training", settings.outer_steps) as done:
+        bundle = train_base(
+            streams,
+            name=name,
+            config=settings,
+            encoder=encoder,
+            command=_command(named, config, output),
+            progress=lambda step, _: done(step),
+        )
+    manifest = write_bundle(output, bundle.manifest, bundle.detector, bundle.support)
+    if json:
+        say_json(
+            {"output": str(output), "base": name, "sources": list(manifest.sources)}
+            | {"threshold": manifest.threshold.model_dump(), "figures": manifest.figures}
+        )
+        return
+    say(f"the base {name} is in {output}")
+    facts = [
+        (stream.name, f"{len(stream):,} lines, {int(stream.labels.sum()):,} of them alerts")
+        for stream in streams
+    ]
+    facts.append(("threshold", f"{manifest.threshold.value}: {manifest.threshold.chosen}"))
+    facts += [(figure, f"{value:.3f}") for figure, value in manifest.figures.items()]
+    say_facts(facts)
+
+
+def _named(sources: list[str]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for source in sources:
+        name, sign, path = source.partition("=")
+        if not (name and sign and path):
+            raise SettingError(
+                f"--source {source}: write NAME=PATH, a system's name and a labelled log of it"
+            )
+        if name in named:
+            raise SettingError(f"--source {name} is given twice: a system is one log")
+        named[name] = Path(path)
+    return named
+
+
+def _command(named: dict[str, Path], config: Path | None, output: Path) -> str:
+    # File names alone: a base travels, and a path would tell of the machine it was made on.
+    words = ["trainer", "train"]
+    for name, path in named.items():
+        words += ["--source", f"{name}={path.name}"]
+    if config is not None:
+        words += ["--config", config.name]
+    return shlex.join([*words, "--output", output.name])
