@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Texts that are encoded at a time: 50 to 250 ms of a CPU with MiniLM.
+_PIECE = 64
+
 #: SQLite takes at most this many values in one query, on the oldest builds.
 _QUERY_VALUES = 900
 
@@ -88,9 +91,13 @@ class EmbeddingCache:
         missing = [row for row, key in enumerate(keys) if key not in known]
         self.counts.hits += len(keys) - len(missing)
         self.counts.misses += len(missing)
-        if missing:
-            fresh = encoder.encode([templates[row] for row in missing]).astype(np.float16)
-            added = {keys[row]: fresh[place].tobytes() for place, row in enumerate(missing)}
+        # Short texts beside short ones, as the encoder likes it. A piece is kept as soon as it is
+        # there, so that what is given up in the middle goes on from there the next time.
+        missing.sort(key=lambda row: len(templates[row]))
+        for start in range(0, len(missing), _PIECE):
+            piece = missing[start : start + _PIECE]
+            fresh = encoder.encode([templates[row] for row in piece]).astype(np.float16)
+            added = {keys[row]: fresh[place].tobytes() for place, row in enumerate(piece)}
             known.update(added)
             with self._lock:
                 self._keep(added, encoder.id)
