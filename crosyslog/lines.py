@@ -15,14 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import polars as pl
+    from _typeshed import WriteableBuffer
+    from zstandard import ZstdDecompressionObj
 
     from crosyslog.systems import System
+
+#: Seconds since 1970 of the years 1 to 9999: Python's datetime and RFC 3339 know no others.
+_EPOCHS = (-62_135_596_800, 253_402_300_799)
 
 #: Bytes that start a compressed file, and how such a file is called.
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
-#: Control characters other than tab, line feed, carriage return and escape.
-_CONTROLS = bytes(sorted(set(range(32)) - {9, 10, 13, 27}))
+#: Control characters other than NUL, tab, line feed, carriage return and escape.
+_CONTROLS = bytes(sorted(set(range(32)) - {0, 9, 10, 13, 27}))
 
 #: How much of a file is looked at to tell a log from binary data.
 _PROBE_BYTES = 65_536
@@ -36,12 +41,12 @@ def decode(values: Sequence[bytes | None]) -> pl.Series:
     """
     import polars as pl
 
-    raw = pl.Series("raw", values, dtype=pl.Binary)
-    text = raw.cast(pl.String, strict=False)
-    broken = (text.is_null() & raw.is_not_null()).arg_true()
-    if len(broken):
-        mended = [bytes(values[row] or b"").decode("utf-8", errors="replace") for row in broken]
-        text = text.scatter(broken, mended)
+    try:
+        text = pl.Series("raw", values, dtype=pl.Binary).cast(pl.String)
+    except pl.exceptions.ComputeError:
+        # Rare, and Polars does not say which line it is: the batch is decoded line by line.
+        mended = [(value or b"").decode("utf-8", errors="replace") for value in values]
+        text = pl.Series("raw", mended, dtype=pl.String)
     return text.fill_null("").str.strip_chars_end("\r\n")
 
 
@@ -79,11 +84,12 @@ def split(raw: pl.Series, system: System) -> pl.DataFrame:
         [pl.col(name) for name in system.fields.text], separator=" ", ignore_nulls=True
     )
     if system.time.format == "epoch":
-        time = pl.from_epoch(pl.col("time").cast(pl.Int64, strict=False), "s").cast(
-            pl.Datetime("us")
-        )
+        seconds = pl.col("time").cast(pl.Int64, strict=False)
+        known = pl.when(seconds.is_between(*_EPOCHS)).then(seconds)
+        time = pl.from_epoch(known, "s").cast(pl.Datetime("us"))
     else:
-        time = pl.col("time").str.to_datetime(system.time.format, time_unit="us", strict=False)
+        parsed = pl.col("time").str.to_datetime(system.time.format, time_unit="us", strict=False)
+        time = pl.when(parsed.dt.year().is_between(1, 9999)).then(parsed)
     return fields.select(
         pl.col("raw"),
         pl.col("message").fill_null(pl.col("raw")),
@@ -133,7 +139,7 @@ def read_raw(path: Path, lines_a_chunk: int) -> Iterator[list[bytes]]:
                     )
                 first = False
                 yield chunk
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile, _BrokenZstdError) as error:
         raise InputError(f"{path}: its compressed data is broken: {error}") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
@@ -147,13 +153,70 @@ def open_log(path: Path) -> BinaryIO:
     if kind == "gzip":
         return cast("BinaryIO", gzip.open(path, "rb"))
     if kind == "zstd":
-        import zstandard
-
-        return io.BufferedReader(zstandard.open(path, "rb"))
+        return io.BufferedReader(_ZstdFile(path))
     return path.open("rb")
 
 
+class _BrokenZstdError(Exception):
+    """A zstd file is damaged or cut short."""
+
+
+class _ZstdFile(io.RawIOBase):
+    """The content of a zstd file, one frame after another.
+
+    `zstandard.open` ends without an error where a file was cut short: a log that is half there
+    would pass for a whole one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._frame: ZstdDecompressionObj | None = None
+        self._compressed = b""
+        self._content = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        while not self._content:
+            if not self._fill():
+                return 0
+        room = memoryview(buffer).cast("B")
+        size = min(len(room), len(self._content))
+        room[:size] = self._content[:size]
+        self._content = self._content[size:]
+        return size
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def _fill(self) -> bool:
+        """Decompresses the next piece; false at the end of the file."""
+        import zstandard
+
+        compressed = self._compressed or self._file.read(_PROBE_BYTES)
+        if not compressed:
+            if self._frame is not None:
+                raise _BrokenZstdError("it ends in the middle of a frame")
+            return False
+        if self._frame is None:
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            self._content = memoryview(self._frame.decompress(compressed))
+        except zstandard.ZstdError as error:
+            raise _BrokenZstdError(str(error)) from error
+        self._compressed = self._frame.unused_data
+        if self._frame.eof:
+            self._frame = None
+        return True
+
+
 def _is_binary(start: bytes) -> bool:
-    """Whether over a tenth of the bytes are control characters that no log has."""
+    """Whether bytes are no text: a thirtieth are control characters, or a third are NUL.
+
+    A tenth of compressed data are control characters that no log has. A log may well hold a
+    stretch of NUL, where its machine crashed while writing.
+    """
     controls = len(start) - len(start.translate(None, _CONTROLS))
-    return controls > len(start) // 10
+    return controls > len(start) // 30 or start.count(0) > len(start) // 3

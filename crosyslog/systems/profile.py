@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +16,9 @@ from crosyslog.errors import SystemProfileError
 COLUMNS = ("label", "time", "host", "component", "severity", "message", "session")
 
 Column = Literal["label", "time", "host", "component", "severity", "message", "session"]
+
+#: The two ways to name a group.
+_GROUP = re.compile(r"\(\?P?<(\w+)>")
 
 
 class Time(BaseModel):
@@ -83,8 +87,8 @@ class System(BaseModel):
     @property
     def groups(self) -> tuple[str, ...]:
         """The columns that the pattern fills."""
-        pattern = self.pattern or ""
-        return tuple(column for column in COLUMNS if f"(?P<{column}>" in pattern)
+        named = set(_GROUP.findall(self.pattern or ""))
+        return tuple(column for column in COLUMNS if column in named)
 
     @model_validator(mode="after")
     def _pattern_fills_the_text(self) -> Self:
@@ -100,6 +104,12 @@ class System(BaseModel):
         missing = {"message", *self.fields.text} - set(self.groups)
         if missing:
             raise ValueError(f"pattern has no group named {', '.join(sorted(missing))}")
+        unknown = set(_GROUP.findall(self.pattern)) - set(COLUMNS)
+        if unknown:
+            raise ValueError(
+                f"pattern names a group {', '.join(sorted(unknown))}: "
+                f"a group is one of {', '.join(COLUMNS)}, or unnamed as in (?:...)"
+            )
         return self
 
 
