@@ -1,11 +1,12 @@
 """The detector `maml_lstm`: a causal LSTM over the vectors of a window's templates.
 
 Shapes: B windows, L lines of a window, T templates, D dimensions of the encoder, P projected
-dimensions, H hidden dimensions.
+dimensions, H hidden dimensions, G gates (4 H), K tasks.
 
 Two forms compute the same: `LstmDetector` for scoring, on torch's own kernel, and
-`detector_logits`, written in tensor operations on a dictionary of parameters, because second-order
-MAML differentiates twice (cuDNN's LSTM cannot) and under `vmap`. A test holds them together.
+`detector_logits`, written in tensor operations on dictionaries of parameters, because second-order
+MAML differentiates twice (cuDNN's LSTM cannot) and for several tasks at once. A test holds them
+together.
 """
 
 from __future__ import annotations
@@ -52,37 +53,53 @@ class LstmDetector(nn.Module):
 
 
 def detector_logits(
-    parameters: Mapping[str, Tensor], vectors_TD: Tensor, rows_BL: Tensor
+    parameters: Mapping[str, Tensor], vectors_KTD: Tensor, rows_KBL: Tensor
 ) -> Tensor:
-    """The logits of windows, in operations that can be differentiated twice and batched.
+    """The logits of K tasks at once, each with parameters of its own, differentiable twice.
+
+    Tasks are a dimension of every tensor, so a step of the recurrence is one product for all of
+    them: five times faster than a loop over tasks, and than `torch.func.vmap`, whose cost is per
+    operation and here there are thousands of small ones.
 
     Args:
-        parameters: what `dict(LstmDetector(...).named_parameters())` holds.
-        vectors_TD: standardised vectors of the distinct templates. What depends on the template
+        parameters: those of `LstmDetector(...).named_parameters()`, each with K in front.
+        vectors_KTD: standardised vectors of the distinct templates. What depends on the template
             alone is computed on these few, not on every line.
-        rows_BL: for every line of every window, the row of its template.
+        rows_KBL: for every line of every window, the row of its template.
 
     Returns:
-        Logits [B, L].
+        Logits [K, B, L].
     """
-    projected_TP = vectors_TD @ parameters["project.weight"].T + parameters["project.bias"]
-    gates_TG = (
-        projected_TP @ parameters["lstm.weight_ih_l0"].T
-        + parameters["lstm.bias_ih_l0"]
-        + parameters["lstm.bias_hh_l0"]
+    count, templates = vectors_KTD.shape[:2]
+    projected_KTP = torch.baddbmm(
+        parameters["project.bias"].unsqueeze(1),
+        vectors_KTD,
+        parameters["project.weight"].transpose(1, 2),
     )
-    recurrent_HG = parameters["lstm.weight_hh_l0"].T
-    head_weight, head_bias = parameters["head.weight"], parameters["head.bias"]
-    size = recurrent_HG.shape[0]
-    direct_T = projected_TP @ head_weight[0, size:] + head_bias
-    gates_BLG = gates_TG[rows_BL]
-    hidden_BH = gates_TG.new_zeros(rows_BL.shape[0], size)
-    cell_BH = hidden_BH
+    bias_KG = parameters["lstm.bias_ih_l0"] + parameters["lstm.bias_hh_l0"]
+    gates_KTG = torch.baddbmm(
+        bias_KG.unsqueeze(1), projected_KTP, parameters["lstm.weight_ih_l0"].transpose(1, 2)
+    )
+    recurrent_KHG = parameters["lstm.weight_hh_l0"].transpose(1, 2)
+    size = recurrent_KHG.shape[1]
+    head_KO = parameters["head.weight"].squeeze(1)
+    direct_KT = (projected_KTP @ head_KO[:, size:].unsqueeze(2)).squeeze(2)
+    direct_KT = direct_KT + parameters["head.bias"]
+
+    offset_K11 = torch.arange(count, device=rows_KBL.device).mul(templates).view(-1, 1, 1)
+    rows_LKB = (rows_KBL + offset_K11).permute(2, 0, 1)
+    gates_LKBG = gates_KTG.flatten(0, 1)[rows_LKB]
+    hidden_KBH = gates_LKBG.new_zeros(*rows_LKB.shape[1:], size)
+    cell_KBH = hidden_KBH
     outputs = []
-    for gates_BG in gates_BLG.unbind(1):
+    for gates_KBG in gates_LKBG.unbind(0):
         # torch's order of the gates: input, forget, cell, output.
-        enter, keep, content, leave = (gates_BG + hidden_BH @ recurrent_HG).chunk(4, dim=-1)
-        cell_BH = keep.sigmoid() * cell_BH + enter.sigmoid() * content.tanh()
-        hidden_BH = leave.sigmoid() * cell_BH.tanh()
-        outputs.append(hidden_BH)
-    return torch.stack(outputs, 1) @ head_weight[0, :size] + direct_T[rows_BL]
+        enter, keep, content, leave = torch.baddbmm(gates_KBG, hidden_KBH, recurrent_KHG).chunk(
+            4, dim=-1
+        )
+        cell_KBH = torch.addcmul(keep.sigmoid() * cell_KBH, enter.sigmoid(), content.tanh())
+        hidden_KBH = leave.sigmoid() * cell_KBH.tanh()
+        outputs.append(hidden_KBH)
+    hidden_KBLH = torch.stack(outputs, dim=2)
+    recurrent_KBL = torch.einsum("kblh,kh->kbl", hidden_KBLH, head_KO[:, :size])
+    return recurrent_KBL + direct_KT.flatten()[rows_LKB].permute(1, 2, 0)

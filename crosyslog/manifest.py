@@ -49,6 +49,20 @@ class Threshold(_Part):
     chosen: str
 
 
+class InnerLoop(_Part):
+    """How the base adapts: gradient steps on the support, from its own weights.
+
+    Attributes:
+        steps: how many.
+        rates: the step size of each parameter, by name.
+        threshold: for scores after these steps; the bundle's own is for scores without any.
+    """
+
+    steps: PositiveInt
+    rates: dict[str, float]
+    threshold: Threshold
+
+
 class SupportSummary(_Part):
     """What the bundle was adapted on; all zero for a base."""
 
@@ -64,6 +78,7 @@ class Manifest(_Part):
     Attributes:
         target: the system that it was adapted to, or the name of a base.
         system: the profile that splits the target's lines; a base has none.
+        inner_loop: how a base adapts, and how an adapted bundle was.
         memory: whether a template of the support keeps its label.
         novel_below: a line is novel if no template of the support is this similar (cosine).
         figures: measured at training or adaptation, by name.
@@ -82,6 +97,7 @@ class Manifest(_Part):
     encoder: EncoderReference
     detector: DetectorShape
     memory: bool = True
+    inner_loop: InnerLoop
     threshold: Threshold
     novel_below: Annotated[float, Field(ge=-1, le=1)]
     support: SupportSummary = SupportSummary()

@@ -1,0 +1,172 @@
+"""From a base and a few labelled lines of a target to a bundle of its own."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from crosyslog.bundle import Bundle, now, support_frame
+from crosyslog.errors import BundleVersionError, LabelError
+from crosyslog.manifest import Manifest, SupportSummary, Threshold
+from trainer.maml import adapt_parameters
+from trainer.tasks import LabelledStream, labelled_stream, windows_of
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from crosyslog.detector import LstmDetector
+    from crosyslog.embedding_cache import EmbeddingCache
+    from crosyslog.encoder import Encoder
+    from crosyslog.systems import System
+
+#: The share of the support's own templates that may count as novel beside the rest of it.
+_NOVEL_SHARE = 0.05
+
+#: Where the similarity that makes a line novel must lie, however odd the support.
+_NOVEL_RANGE = (0.3, 0.95)
+
+
+def adapt(
+    base: Bundle,
+    support: pl.DataFrame,
+    *,
+    system: System,
+    target: str,
+    encoder: Encoder,
+    cache: EmbeddingCache,
+    version: str = "unsaved",
+    command: str = "",
+) -> Bundle:
+    """Adapts a base to the labelled lines of a target.
+
+    The inner loop's steps, rates and thresholds are the base's: nothing is chosen on the target.
+    A support of one class is a normal case: there is no step to learn from, memory holds what was
+    given, and the base's own weights and threshold judge the rest.
+
+    Args:
+        base: where to start.
+        support: a frame of lines (`text`, `label`) in the order they were written.
+        system: the profile that splits the target's lines.
+        target: the target's name.
+        encoder: the encoder of the base.
+        cache: where vectors are kept.
+        version: the bundle's version in the store.
+        command: what was called, for the manifest.
+
+    Returns:
+        A bundle in memory.
+
+    Raises:
+        LabelError: no line has a label.
+        BundleVersionError: the base was made with another encoder.
+    """
+    if base.manifest.encoder.id != encoder.id:
+        raise BundleVersionError(
+            f"the base {base.manifest.target} was made with the encoder "
+            f"{base.manifest.encoder.id}, and {encoder.id} is loaded: use its encoder "
+            f"({base.manifest.encoder.name}), or train a base with yours"
+        )
+    return adapt_to_stream(
+        base,
+        labelled_stream(target, support, encoder, cache),
+        system=system,
+        version=version,
+        command=command,
+    )
+
+
+def adapt_to_stream(
+    base: Bundle, support: LabelledStream, *, system: System, version: str, command: str
+) -> Bundle:
+    """What `adapt` does, for a support whose templates are encoded already.
+
+    Raises:
+        LabelError: the support is empty.
+    """
+    if not len(support):
+        raise LabelError(f"no labelled line to adapt {support.name} on")
+    lines = np.bincount(support.rows, minlength=len(support.templates))
+    alerts = np.bincount(support.rows, weights=support.labels, minlength=len(lines)).astype(int)
+    # A template with both labels is remembered as what it mostly is; half and half is an alert.
+    alert = 2 * alerts >= lines
+    both_classes = 0 < int(support.labels.sum()) < len(support)
+    base_manifest = base.manifest
+    inner = base_manifest.inner_loop
+    if both_classes:
+        detector = _after_inner_loop(base, support)
+        threshold = inner.threshold
+    else:
+        detector = copy.deepcopy(base.detector)
+        only = "alerts" if support.labels.any() else "normal lines"
+        threshold = Threshold(
+            value=base_manifest.threshold.value,
+            chosen=f"the base's, without inner steps: the support holds {only} alone",
+        )
+    settings: dict[str, Any] = {"inner_steps": inner.steps if both_classes else 0}
+    manifest = Manifest(
+        kind="adapted",
+        target=support.name,
+        version=version,
+        created=now(),
+        system=system,
+        masking=base_manifest.masking,
+        encoder=base_manifest.encoder,
+        detector=base_manifest.detector,
+        memory=base_manifest.memory,
+        inner_loop=inner,
+        threshold=threshold,
+        novel_below=novel_below(support.vectors),
+        support=SupportSummary(
+            lines=len(support),
+            alerts=int(support.labels.sum()),
+            templates=len(lines),
+            alert_templates=int(alert.sum()),
+        ),
+        sources=base_manifest.sources,
+        base=f"{base_manifest.target}/{base_manifest.version}",
+        settings=settings,
+        command=command,
+    )
+    table = support_frame(
+        templates=support.templates,
+        alert=alert,
+        lines=lines,
+        alerts=alerts,
+        source=None,
+        vectors=support.vectors,
+    )
+    return Bundle(manifest, detector, table, sha256="")
+
+
+def novel_below(vectors: NDArray[np.float32]) -> float:
+    """The similarity below which a template counts as novel beside these.
+
+    Nearly all of the given ones have a neighbour at least this close among the others.
+    """
+    if len(vectors) < 2:
+        return _NOVEL_RANGE[1]
+    similarity = vectors @ vectors.T
+    np.fill_diagonal(similarity, -1)
+    low = float(np.quantile(similarity.max(axis=1), _NOVEL_SHARE))
+    return round(min(max(low, _NOVEL_RANGE[0]), _NOVEL_RANGE[1]), 4)
+
+
+def _after_inner_loop(base: Bundle, support: LabelledStream) -> LstmDetector:
+    inner = base.manifest.inner_loop
+    detector = copy.deepcopy(base.detector)
+    vectors = (torch.from_numpy(support.vectors) - detector.mean) / detector.scale
+    power = float(base.manifest.settings["repeat_power"])
+    adapted = adapt_parameters(
+        {name: value.detach().clone() for name, value in detector.named_parameters()},
+        {name: torch.tensor(rate) for name, rate in inner.rates.items()},
+        vectors.unsqueeze(0),
+        windows_of(support.rows, support.labels, power),
+        steps=inner.steps,
+    )
+    own = {name: value.detach().squeeze(0) for name, value in adapted.items()}
+    detector.load_state_dict({**detector.state_dict(), **own})
+    return detector.eval()

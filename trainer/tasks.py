@@ -1,0 +1,256 @@
+"""Labelled streams, and the tasks that meta-training draws from them.
+
+A task is a position of a stream: 1,000 lines in a row are the support, as when someone labels
+around an incident, and windows of the 10,000 lines right after them are the query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from crosyslog.errors import LabelError
+from crosyslog.masking import mask
+from crosyslog.windows import WINDOW
+from trainer.maml import Lines, Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from crosyslog.embedding_cache import EmbeddingCache
+    from crosyslog.encoder import Encoder
+
+#: Shares of alerts that a support and a query may hold (DETECTION: the honest protocol).
+SUPPORT_ALERTS = (0.05, 0.60)
+QUERY_ALERTS = (0.002, 0.60)
+
+#: Lines after the support that the query is drawn from.
+QUERY_LINES = 10_000
+
+
+@dataclass(frozen=True)
+class LabelledStream:
+    """A system's labelled lines in the order they were written, as template numbers.
+
+    Attributes:
+        name: the system.
+        templates: the distinct templates.
+        vectors: of these, float32 [T, D].
+        rows: of each line, the number of its template.
+        labels: of each line, whether it is an alert.
+    """
+
+    name: str
+    templates: list[str]
+    vectors: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def labelled_stream(
+    name: str, lines: pl.DataFrame, encoder: Encoder, cache: EmbeddingCache
+) -> LabelledStream:
+    """The labelled lines of a frame as a stream; lines without a label are left out.
+
+    Raises:
+        LabelError: no line has a label.
+    """
+    import polars as pl
+
+    labelled = lines.filter(pl.col("label").is_not_null())
+    if labelled.is_empty():
+        raise LabelError(
+            f"no line of {name} has a label: a labelled log starts each line with '-' or an alert "
+            "tag; `trainer systems check` shows how a profile splits a file"
+        )
+    templates = mask(labelled["text"])
+    distinct = templates.unique(maintain_order=True)
+    rows = templates.replace_strict(distinct, pl.int_range(len(distinct), eager=True))
+    return LabelledStream(
+        name,
+        distinct.to_list(),
+        cache.vectors(distinct.to_list(), encoder),
+        rows.to_numpy().astype(np.int64),
+        labelled["label"].to_numpy().astype(np.bool_),
+    )
+
+
+def positions(
+    labels: NDArray[np.bool_], support_lines: int, query_lines: int = QUERY_LINES
+) -> NDArray[np.int64]:
+    """Where a task can start: both its support and its query hold a fitting share of alerts."""
+    before = np.concatenate(([0], np.cumsum(labels)))
+    last = len(labels) - support_lines - query_lines
+    if last < 0:
+        return np.empty(0, dtype=np.int64)
+    start = np.arange(last + 1)
+    middle, end = start + support_lines, start + support_lines + query_lines
+    support = (before[middle] - before[start]) / support_lines
+    query = (before[end] - before[middle]) / query_lines
+    fits = (
+        (support >= SUPPORT_ALERTS[0])
+        & (support <= SUPPORT_ALERTS[1])
+        & (query >= QUERY_ALERTS[0])
+        & (query <= QUERY_ALERTS[1])
+    )
+    return np.flatnonzero(fits)
+
+
+class TaskSampler:
+    """Draws batches of tasks, as many from each source, so that each has its influence."""
+
+    def __init__(
+        self,
+        sources: Sequence[LabelledStream],
+        mean: NDArray[np.float32],
+        scale: NDArray[np.float32],
+        *,
+        support_lines: int,
+        query_windows: int,
+        seen_weight: float,
+        repeat_power: float,
+        permuted: float,
+        rng: np.random.Generator,
+    ) -> None:
+        """Prepares the sources.
+
+        Args:
+            sources: labelled streams.
+            mean: of the vectors, [D].
+            scale: what the vectors are divided by, [D].
+            support_lines: a multiple of the window.
+            query_windows: windows drawn from the query's lines for a task.
+            seen_weight: how much a query line counts whose template the support has shown:
+                memory judges such lines, so the network need not.
+            repeat_power: a line counts 1 / (how often its template occurs) to this power, so
+                that a storm of one template is not all that is learnt.
+            permuted: the share of tasks whose lines are shuffled within their part, since the
+                order of lines is real in few sources.
+            rng: where all chance comes from.
+
+        Raises:
+            LabelError: a source has no place for a task.
+        """
+        self._sources = sources
+        self._standardised = [
+            ((source.vectors - mean) / scale).astype(np.float32) for source in sources
+        ]
+        self._positions = [positions(source.labels, support_lines) for source in sources]
+        for source, found in zip(sources, self._positions, strict=True):
+            if not len(found):
+                raise LabelError(
+                    f"the source {source.name} ({len(source)} lines, {int(source.labels.sum())} "
+                    f"alerts) has no place for a task: {support_lines} lines in a row with "
+                    f"{SUPPORT_ALERTS[0]:.0%} to {SUPPORT_ALERTS[1]:.0%} alerts, and "
+                    f"{QUERY_ALERTS[0]:.1%} to {QUERY_ALERTS[1]:.0%} in the "
+                    f"{QUERY_LINES} lines after them"
+                )
+        self._support_lines = support_lines
+        self._query_windows = query_windows
+        self._seen_weight = seen_weight
+        self._repeat_power = repeat_power
+        self._permuted = permuted
+        self._rng = rng
+
+    def draw(self, tasks_a_source: int) -> Tasks:
+        """A batch of K = tasks_a_source x sources tasks, stacked."""
+        parts = [
+            self._draw_one(number)
+            for number in range(len(self._sources))
+            for _ in range(tasks_a_source)
+        ]
+        most = max(len(vectors) for vectors, _, _ in parts)
+        padded = np.zeros((len(parts), most, parts[0][0].shape[1]), dtype=np.float32)
+        for task, (vectors, _, _) in enumerate(parts):
+            padded[task, : len(vectors)] = vectors
+        return Tasks(
+            torch.from_numpy(padded),
+            _stack([support for _, support, _ in parts]),
+            _stack([query for _, _, query in parts]),
+        )
+
+    def _draw_one(self, number: int) -> tuple[NDArray[np.float32], _Part, _Part]:
+        source, rng = self._sources[number], self._rng
+        start = int(rng.choice(self._positions[number]))
+        middle = start + self._support_lines
+        support = np.arange(start, middle).reshape(-1, WINDOW)
+        windows = self._choose_windows(source.labels[middle : middle + QUERY_LINES])
+        query = middle + windows[:, None] * WINDOW + np.arange(WINDOW)
+        if rng.random() < self._permuted:
+            support = rng.permutation(support.ravel()).reshape(support.shape)
+            query = rng.permutation(query.ravel()).reshape(query.shape)
+        everything = np.concatenate((support.ravel(), query.ravel()))
+        used, rows = np.unique(source.rows[everything], return_inverse=True)
+        size = support.size
+        seen = np.zeros(len(used), dtype=np.bool_)
+        seen[rows[:size]] = True
+        vectors = self._standardised[number][used]
+        return (
+            vectors,
+            self._part(rows[:size], source.labels[support.ravel()], None),
+            self._part(rows[size:], source.labels[query.ravel()], seen),
+        )
+
+    def _choose_windows(self, labels: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Windows of the query: half of them with alerts where there are such."""
+        rng, wanted = self._rng, self._query_windows
+        some = labels.reshape(-1, WINDOW).any(axis=1)
+        with_alerts, without = np.flatnonzero(some), np.flatnonzero(~some)
+        half = min(len(with_alerts), max(wanted // 2, wanted - len(without)))
+        chosen = [
+            rng.choice(with_alerts, half, replace=False),
+            rng.choice(without, wanted - half, replace=False),
+        ]
+        return np.concatenate(chosen).astype(np.int64)
+
+    def _part(
+        self, rows: NDArray[np.int64], labels: NDArray[np.bool_], seen: NDArray[np.bool_] | None
+    ) -> _Part:
+        weights = line_weights(rows, self._repeat_power)
+        if seen is not None:
+            weights = weights * np.where(seen[rows], self._seen_weight, 1.0)
+            weights /= weights.sum()
+        return rows, labels, weights
+
+
+_Part = tuple["NDArray[np.int64]", "NDArray[np.bool_]", "NDArray[np.float64]"]
+
+
+def line_weights(rows: NDArray[np.int64], repeat_power: float) -> NDArray[np.float64]:
+    """How much each line counts in a loss, by how often its template occurs; they sum to 1."""
+    counts = np.bincount(rows)[rows]
+    weights = counts.astype(np.float64) ** -repeat_power
+    return np.asarray(weights / weights.sum())
+
+
+def windows_of(rows: NDArray[np.int64], labels: NDArray[np.bool_], repeat_power: float) -> Lines:
+    """The lines of one support as windows, as K = 1 task.
+
+    A last window that is not full is padded with lines of weight 0, which a causal detector's
+    earlier lines do not notice.
+    """
+    weights = line_weights(rows, repeat_power)
+    padding = -len(rows) % WINDOW
+    return _stack(
+        [(np.pad(rows, (0, padding)), np.pad(labels, (0, padding)), np.pad(weights, (0, padding)))]
+    )
+
+
+def _stack(parts: list[_Part]) -> Lines:
+    rows = np.stack([rows.reshape(-1, WINDOW) for rows, _, _ in parts])
+    labels = np.stack([labels.reshape(-1, WINDOW) for _, labels, _ in parts])
+    weights = np.stack([weights.reshape(-1, WINDOW) for _, _, weights in parts])
+    return Lines(
+        torch.from_numpy(rows),
+        torch.from_numpy(labels.astype(np.float32)),
+        torch.from_numpy(weights.astype(np.float32)),
+    )
