@@ -40,8 +40,9 @@ def mask(texts: pl.Series) -> pl.Series:
     """
     import polars as pl
 
-    masked = pl.col(texts.name).fill_null("")
+    # Under a name of its own: `pl.col` would read a name such as `^a$` as a pattern.
+    masked = pl.col("text").fill_null("")
     for _, pattern, replacement in RULES:
         masked = masked.str.replace_all(pattern, replacement)
     masked = masked.str.strip_chars(" ,").str.slice(0, MAX_CHARACTERS).str.strip_chars(" ,")
-    return texts.to_frame().select(masked).to_series()
+    return texts.to_frame("text").select(masked).to_series().rename(texts.name)
