@@ -40,7 +40,7 @@ class Encoder:
         self.name = name
         self.device = device
         self._folder = folder
-        self._tokenizer, self._model = _load(folder, device)
+        self._tokenizer, self._model, self._unused = _load(folder, device)
 
     @property
     def dim(self) -> int:
@@ -52,6 +52,8 @@ class Encoder:
         """Names the weights, the pooling and the numeric class: vectors of another id differ."""
         digest = hashlib.sha256()
         for key, tensor in sorted(self._model.state_dict().items()):
+            if key in self._unused:
+                continue
             digest.update(key.encode())
             digest.update(tensor.float().cpu().numpy().tobytes())
         return f"{Path(self.name).name}:{digest.hexdigest()[:12]}:mean:fp32"
@@ -119,6 +121,8 @@ def choose_device(device: str) -> torch.device:
         raise SettingError(
             f"encoder.device={device!r} is no device: use auto, cpu, cuda or cuda:N"
         ) from error
+    if chosen.type not in {"cpu", "cuda"}:
+        raise SettingError(f"encoder.device={device!r} is not used: use auto, cpu, cuda or cuda:N")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise SettingError(
             f"encoder.device={device!r}: this machine has {torch.cuda.device_count()} CUDA "
@@ -141,19 +145,44 @@ def _folder(name: str) -> str:
     return str(Path(spec.origin).parent / "model")
 
 
-def _load(folder: str, device: torch.device) -> tuple[Any, Any]:
-    # No progress bars and no advice from the library on a user's screen.
+def _load(folder: str, device: torch.device) -> tuple[Any, Any, frozenset[str]]:
+    """The tokenizer, the model, and the names of weights that the saved model lacks.
+
+    Such a weight (often the pooler's, which is not used here) is drawn at random with every load.
+    """
+    # No progress bars and no advice from the libraries on a user's screen.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
 
+    here = not _can_download(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModel.from_pretrained(folder).eval().to(device)
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=here)
+        model, loading = AutoModel.from_pretrained(
+            folder, local_files_only=here, output_loading_info=True
+        )
+    except (OSError, ValueError, SafetensorError) as error:
         raise EncoderError(
             f"there is no encoder {folder!r} here: use 'minilm', the folder of a saved BERT, or "
             "a Hugging Face name that this machine holds or can download"
         ) from error
-    return tokenizer, model
+    return tokenizer, model.eval().to(device), frozenset(loading["missing_keys"])
+
+
+def _can_download(name: str) -> bool:
+    """Whether a name may be asked for: without a network, the library tries for a minute."""
+    if Path(name).exists():
+        return False
+    import socket
+    from urllib.parse import urlsplit
+
+    from huggingface_hub.constants import ENDPOINT
+
+    try:
+        socket.getaddrinfo(urlsplit(ENDPOINT).hostname, None)
+    except OSError:
+        return False
+    return True
