@@ -1,0 +1,214 @@
+"""The running agent: what it consists of, how it starts, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from agent.connection import prepare_topics
+from agent.delivery import Delivery
+from agent.fetching import Fetching
+from agent.http import HttpServer
+from agent.judging import Judge
+from agent.metrics import Metrics
+from agent.pipeline import Pipeline
+from crosyslog.embedding_cache import EmbeddingCache
+from crosyslog.encoder import load_encoder
+from crosyslog.store import Store, find_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.settings import Settings
+    from crosyslog.encoder import Encoder
+    from crosyslog.store import Model
+
+log = logging.getLogger(__name__)
+
+#: From the signal to the end are at most 10 s: this much of it is for what is in flight, the rest
+#: for closing the producer and leaving the group.
+_DRAIN_SECONDS = 6.0
+
+_LAG_SECONDS = 1.0
+
+
+class App:
+    """One agent, from its settings to its end.
+
+    Attributes:
+        metrics: what it counts.
+        http: where that is served.
+    """
+
+    def __init__(
+        self, settings: Settings, load: Callable[[str, str], Encoder] = load_encoder
+    ) -> None:
+        """Prepares an agent that does nothing yet.
+
+        Args:
+            settings: all of them.
+            load: loads an encoder by name and device.
+        """
+        self.metrics = Metrics()
+        self.http = HttpServer(self.metrics.registry, self)
+        self._settings = settings
+        self._load = load
+        self._stopping = asyncio.Event()
+        self._fetching: Fetching | None = None
+        self._delivery: Delivery | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping.is_set()
+
+    def not_started(self) -> str | None:
+        """Why the start is not complete; none if it is."""
+        return "starting" if self._fetching is None else self._fetching.not_started()
+
+    def not_ready(self) -> str | None:
+        """Why no line can be scored and delivered now; none if they can."""
+        if self._fetching is None or self._delivery is None:
+            return "starting"
+        if self.stopping:
+            return "stopping"
+        return self._fetching.not_ready() or self._delivery.not_ready()
+
+    def stop(self) -> None:
+        """Asks the agent to finish what is in flight, and to end."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Runs until `stop` is called.
+
+        Raises:
+            CrosyslogError: it cannot start, or a batch cannot be scored or delivered.
+        """
+        stopping = asyncio.create_task(self._stopping.wait())
+        starting = asyncio.create_task(self._start())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await self._work(*starting.result(), stopping)
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+            await self.http.stop()
+
+    async def _start(self) -> tuple[Judge, EmbeddingCache, int]:
+        settings = self._settings
+        # Nothing is logged before all of this went well: what a user got wrong is one line.
+        await self.http.start(settings.http)
+        output_partitions = await prepare_topics(settings.kafka)
+        model, judge, cache = await asyncio.to_thread(load_judge, settings, self._load)
+        self.metrics.watch_cache(cache)
+        self.metrics.use_model(model)
+        log.info("metrics and health at http://%s:%d", settings.http.host, self.http.port)
+        log.info("%s", describe_model(model, settings.target))
+        return judge, cache, output_partitions
+
+    async def _work(
+        self,
+        judge: Judge,
+        cache: EmbeddingCache,
+        output_partitions: int,
+        stopping: asyncio.Task[bool],
+    ) -> None:
+        settings, metrics = self._settings, self.metrics
+        fetching = Fetching(settings.kafka, settings.batch, metrics)
+        delivery = Delivery(settings.kafka, output_partitions, fetching.commit, metrics)
+        pipeline = Pipeline(judge, delivery, metrics)
+        self._fetching, self._delivery = fetching, delivery
+        reading = asyncio.create_task(fetching.run(pipeline.submit))
+        working = asyncio.create_task(pipeline.run())
+        measuring = asyncio.create_task(self._measure(fetching))
+        try:
+            await asyncio.wait(
+                {reading, working, measuring, stopping}, return_when=asyncio.FIRST_COMPLETED
+            )
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            if not working.done():
+                await self._drain(pipeline, fetching, working)
+            for task in (working, measuring, reading):
+                if task.done() and not task.cancelled():
+                    task.result()
+        finally:
+            for task in (reading, working, measuring):
+                task.cancel()
+            await asyncio.gather(reading, working, measuring, return_exceptions=True)
+            await delivery.stop()
+            await fetching.leave()
+            cache.close()
+        log.info("stopped")
+
+    async def _drain(
+        self, pipeline: Pipeline, fetching: Fetching, working: asyncio.Task[None]
+    ) -> None:
+        log.info("stopping: finishing what is in flight")
+        if fetching.assignment is not None:
+            await fetching.assignment.close(_DRAIN_SECONDS)
+        # Whatever is left has ended with its assignment, so this is quick.
+        await pipeline.finish()
+        await asyncio.wait({working}, timeout=1.0)
+
+    async def _measure(self, fetching: Fetching) -> None:
+        while True:
+            await fetching.measure_lag()
+            await asyncio.sleep(_LAG_SECONDS)
+
+
+def load_judge(
+    settings: Settings, load: Callable[[str, str], Encoder] = load_encoder
+) -> tuple[Model, Judge, EmbeddingCache]:
+    """The model of the settings' target, ready to judge; the cache is to be closed.
+
+    Raises:
+        StoreError, BundleError: there is no model that can be used.
+        EncoderError, SettingError: the encoder cannot be loaded.
+    """
+    model = find_model(Store(settings.model.store), settings.target, settings.model.base)
+    name = settings.encoder.name or model.bundle.manifest.encoder.name
+    encoder = load(name, settings.encoder.device)
+    cache = EmbeddingCache(settings.encoder.cache, settings.encoder.cache_entries)
+    return model, Judge(model, encoder, cache, settings.model.threshold), cache
+
+
+def describe_model(model: Model, target: str) -> str:
+    """Which model is in use, and what to do if it is none of the target's own."""
+    manifest = model.bundle.manifest
+    if model.adapted:
+        return f"model {manifest.target}/{manifest.version}, lines read as {model.system.name}"
+    return (
+        f"no model for {target}: running on the base {manifest.target}, lines read as "
+        f"{model.system.name}; `trainer adapt --target {target}` makes one"
+    )
+
+
+def run(settings: Settings) -> None:
+    """Runs an agent until SIGTERM or SIGINT; a second one ends it at once.
+
+    Raises:
+        CrosyslogError: it cannot start, or a batch cannot be scored or delivered.
+    """
+    import uvloop
+
+    async def main() -> None:
+        app = App(settings)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _on_signal, app, number)
+        await app.run()
+
+    uvloop.run(main())
+
+
+def _on_signal(app: App, number: signal.Signals) -> None:
+    if app.stopping:
+        # The user has seen that it stops and wants it gone now.
+        os._exit(128 + number)
+    app.stop()

@@ -1,0 +1,159 @@
+"""How to reach the brokers, and what must be there before the agent starts."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from agent.logs import quiet_client
+from crosyslog.errors import BrokerError, SettingError
+
+if TYPE_CHECKING:
+    from agent.settings import KafkaSettings
+
+#: How long brokers may take to answer at the start: those of a compose file start beside us.
+_CONNECT_SECONDS = 10.0
+
+#: Of these, for one attempt: an address that swallows packets gives no answer at all.
+_ATTEMPT_SECONDS = 4.0
+
+_RETRY_SECONDS = 0.5
+
+
+def client_options(settings: KafkaSettings) -> dict[str, Any]:
+    """What every aiokafka client is given to reach the brokers.
+
+    Raises:
+        SettingError: a certificate or key cannot be used.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "client_id": "crosyslog-agent",
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.security_protocol.endswith("SSL"):
+        options["ssl_context"] = _ssl_context(settings)
+    if settings.sasl_password is not None:
+        options |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password.get_secret_value(),
+        }
+    return options
+
+
+async def prepare_topics(settings: KafkaSettings) -> int:
+    """Makes sure that the topic to read exists, and creates that of the events if it does not.
+
+    A new topic gets as many partitions and replicas as the one that is read.
+
+    Returns:
+        How many partitions the topic of the events has.
+
+    Raises:
+        BrokerError: the brokers cannot be reached, or a topic is missing.
+    """
+    # What the client logs of failed attempts is said in one line by the error.
+    with quiet_client():
+        admin = await _connect(settings)
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                return await _prepare(admin, settings)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise BrokerError(_unreachable(settings, error)) from error
+        finally:
+            await admin.close()
+
+
+async def _prepare(admin: AIOKafkaAdminClient, settings: KafkaSettings) -> int:
+    topic, output = settings.resolved_topic, settings.resolved_output_topic
+    where = settings.bootstrap_servers
+    there = await admin.list_topics()
+    if topic not in there:
+        raise BrokerError(
+            f"the topic {topic!r} does not exist on {where}, or this user may not see it: "
+            f"create it, or name another one with --topic{_some(there)}"
+        )
+    if output not in there:
+        (described,) = await admin.describe_topics([topic])
+        partitions = described["partitions"]
+        await _create(admin, output, len(partitions), len(partitions[0]["replicas"]), where)
+        return len(partitions)
+    (described,) = await admin.describe_topics([output])
+    return len(described["partitions"])
+
+
+async def _create(
+    admin: AIOKafkaAdminClient, topic: str, partitions: int, replicas: int, where: str
+) -> None:
+    response = await admin.create_topics([NewTopic(topic, partitions, replicas)])
+    for _, code, *_ in response.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise BrokerError(
+                f"the topic of the events, {topic!r}, does not exist and cannot be created "
+                f"({error.__name__}): create it with `kafka-topics.sh --bootstrap-server {where} "
+                f"--create --topic {topic} --partitions {partitions}`"
+            )
+
+
+async def _connect(settings: KafkaSettings) -> AIOKafkaAdminClient:
+    """An admin client that is connected.
+
+    Raises:
+        BrokerError: the brokers do not answer.
+    """
+    options = client_options(settings)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _CONNECT_SECONDS
+    while True:
+        admin = AIOKafkaAdminClient(**options)
+        try:
+            async with asyncio.timeout_at(min(deadline, loop.time() + _ATTEMPT_SECONDS)):
+                await admin.start()
+        except (KafkaError, OSError, TimeoutError) as error:
+            await admin.close()
+            if loop.time() + _RETRY_SECONDS >= deadline:
+                raise BrokerError(_unreachable(settings, error)) from error
+        except BaseException:
+            await admin.close()
+            raise
+        else:
+            return admin
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _unreachable(settings: KafkaSettings, error: BaseException) -> str:
+    return (
+        f"cannot use Kafka at {settings.bootstrap_servers} ({type(error).__name__} for "
+        f"{_CONNECT_SECONDS:.0f} s): check kafka.bootstrap_servers, that a broker runs there, and "
+        f"kafka.security_protocol={settings.security_protocol} with its credentials, since wrong "
+        "ones look the same from here"
+    )
+
+
+def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_ca_file)
+    except OSError as error:
+        raise SettingError(
+            f"kafka.ssl_ca_file={str(settings.ssl_ca_file)!r} cannot be used: {error}"
+        ) from error
+    if settings.ssl_certificate_file is not None:
+        try:
+            context.load_cert_chain(settings.ssl_certificate_file, settings.ssl_key_file)
+        except OSError as error:
+            raise SettingError(
+                f"kafka.ssl_certificate_file={str(settings.ssl_certificate_file)!r} and "
+                f"kafka.ssl_key_file={str(settings.ssl_key_file)!r} cannot be used: {error}"
+            ) from error
+    return context
+
+
+def _some(topics: list[str]) -> str:
+    named = sorted(topic for topic in topics if not topic.startswith("__"))[:5]
+    return f" (there are {', '.join(named)})" if named else ""

@@ -1,0 +1,130 @@
+"""`crosyslog-agent scan`: the agent's scoring on a file or standard input, without Kafka."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from agent.app import describe_model, load_judge
+from agent.judging import Lines
+from crosyslog.errors import InputError
+from crosyslog.events import to_json
+from crosyslog.lines import read_raw
+from crosyslog.store import target_of_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.settings import BatchSettings, Settings
+    from crosyslog.windows import PartitionState
+
+_READ_BYTES = 1 << 20
+
+#: What a log's name ends in beside the system's.
+_ENDINGS = (".gz", ".zst", ".log", ".txt")
+
+
+class Scanned(NamedTuple):
+    """What a scan found."""
+
+    lines: int
+    anomalies: int
+
+
+def scan(source: str, settings: Settings) -> None:
+    """Judges the lines of a file, or of standard input for `-`.
+
+    Events go to standard output, a JSON line each, as soon as their batch is judged: topic is the
+    file's name or `stdin`, partition 0, offset the number of the line from 0.
+
+    Raises:
+        InputError: the file cannot be read, is empty, or is no text.
+        CrosyslogError: the model or encoder cannot be loaded.
+    """
+    began = monotonic()
+    name = "stdin" if source == "-" else Path(source).name
+    if settings.model.target is None:
+        target = target_of_topic(_without_endings(name))
+        settings = settings.model_copy(
+            update={"model": settings.model.model_copy(update={"target": target})}
+        )
+    if source == "-":
+        chunks = _standard_input(settings.batch)
+    else:
+        chunks = read_raw(Path(source), settings.batch.max_lines)
+    # Before the model is loaded, which takes seconds: a file that is not there is said at once.
+    first = next(chunks, None)
+    if first is None:
+        raise InputError(f"{name} is empty: a log with at least one line is needed")
+    model, judge, cache = load_judge(settings)
+    _say(describe_model(model, settings.target))
+    states: dict[str, PartitionState] = {}
+    lines = anomalies = 0
+    try:
+        chunk: list[bytes] | None = first
+        while chunk is not None:
+            count = len(chunk)
+            judged = judge.judge(
+                Lines(
+                    name,
+                    chunk,
+                    np.zeros(count, dtype=np.int64),
+                    np.arange(lines, lines + count),
+                    np.ones(count, dtype=np.bool_),
+                ),
+                states,
+            )
+            states = judged.states
+            lines += count
+            anomalies += len(judged.events)
+            sys.stdout.buffer.writelines(to_json(event) + b"\n" for event in judged.events)
+            sys.stdout.buffer.flush()
+            chunk = next(chunks, None)
+    finally:
+        cache.close()
+    _say(f"{lines} lines, {anomalies} anomalies, {monotonic() - began:.1f} s")
+
+
+def _standard_input(settings: BatchSettings) -> Iterator[list[bytes]]:
+    """Lines of standard input as they come: closed by their number, or by the age of the first."""
+    descriptor = sys.stdin.fileno()
+    whole: list[bytes] = []
+    rest = b""
+    deadline: float | None = None
+    while True:
+        wait = None if deadline is None else max(0.0, deadline - monotonic())
+        if wait == 0 or not select.select([descriptor], [], [], wait)[0]:
+            yield whole
+            whole, deadline = [], None
+            continue
+        data = os.read(descriptor, _READ_BYTES)
+        if not data:
+            break
+        *lines, rest = (rest + data).split(b"\n")
+        whole.extend(lines)
+        while len(whole) >= settings.max_lines:
+            yield whole[: settings.max_lines]
+            del whole[: settings.max_lines]
+            deadline = None
+        if whole and deadline is None:
+            deadline = monotonic() + settings.linger
+    if rest:
+        whole.append(rest)
+    if whole:
+        yield whole
+
+
+def _without_endings(name: str) -> str:
+    while name.endswith(_ENDINGS):
+        name = name[: name.rindex(".")]
+    return name
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
