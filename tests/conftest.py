@@ -1,0 +1,48 @@
+"""What tests of several folders share: a real Kafka, and the rule for tools that are absent."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+import pytest
+
+from crosyslog.errors import ToolMissingError
+from deploy.kafka_jars import find_java, kafka_jars
+from deploy.local_kafka import LocalKafka
+
+
+def absent(tool: str, reason: str) -> NoReturn:
+    """Skips the test on a laptop that lacks a tool; fails it in CI, which must have them all."""
+    message = f"without {tool}: {reason}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def java_and_maven() -> None:
+    """All that a local Kafka needs, its jars included."""
+    try:
+        find_java()
+        kafka_jars()
+    except ToolMissingError as error:
+        absent("Java and Maven", str(error))
+
+
+@dataclass(frozen=True)
+class KafkaAddress:
+    """Where clients find the Kafka that all tests share: use topics and groups of your own."""
+
+    bootstrap_servers: str
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaAddress]:
+    """One Kafka for the whole session: that of CROSYSLOG_TEST_KAFKA, else a local one."""
+    if running := os.environ.get("CROSYSLOG_TEST_KAFKA"):
+        yield KafkaAddress(running)
+        return
+    request.getfixturevalue("java_and_maven")
+    with LocalKafka() as broker:
+        yield KafkaAddress(broker.bootstrap_servers)
