@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 
 class LstmDetector(nn.Module):
-    """Vectors standardised and projected, an LSTM over the lines, and a linear head on both.
+    """Vectors standardised and projected, an LSTM over the lines, a head; and a direct logit.
 
-    The head reads the projection beside the hidden state, so what a line says by itself does not
-    have to pass through the recurrence.
+    The direct logit is linear in a line's own vector. A gradient step on it makes a template
+    score like those of the support that it resembles, in whatever system, so the inner loop can
+    learn quickly what a line says by itself; the LSTM adds what its context says.
     """
 
     mean: Tensor
@@ -39,17 +40,23 @@ class LstmDetector(nn.Module):
         self.register_buffer("scale", torch.ones(shape.dim))
         self.project = nn.Linear(shape.dim, shape.projected)
         self.lstm = nn.LSTM(shape.projected, shape.hidden, batch_first=True)
-        self.head = nn.Linear(shape.hidden + shape.projected, 1)
+        self.head = nn.Linear(shape.hidden, 1)
+        self.direct = nn.Linear(shape.dim, 1, bias=False)
+        nn.init.zeros_(self.direct.weight)
 
     def project_templates(self, vectors_TD: Tensor) -> Tensor:
-        """What the LSTM reads of each template, [T, P]: computed once a template."""
-        return torch.as_tensor(self.project((vectors_TD - self.mean) / self.scale))
+        """What is computed once a template, [T, P + 1]: the projection and the direct logit."""
+        standard_TD = (vectors_TD - self.mean) / self.scale
+        return torch.cat((self.project(standard_TD), self.direct(standard_TD)), dim=-1)
 
-    def forward(self, projected_BLP: Tensor) -> Tensor:
-        """The logits of windows of lines, [B, L]; a line's depends on those before it alone."""
-        hidden_BLH, _ = self.lstm(projected_BLP)
-        both = torch.cat((hidden_BLH, projected_BLP), dim=-1)
-        return torch.as_tensor(self.head(both)).squeeze(-1)
+    def forward(self, templates_BLC: Tensor) -> Tensor:
+        """The logits of windows of lines, [B, L]; a line's depends on those before it alone.
+
+        Args:
+            templates_BLC: of each line, its template's row of `project_templates` (C = P + 1).
+        """
+        hidden_BLH, _ = self.lstm(templates_BLC[..., :-1])
+        return torch.as_tensor(self.head(hidden_BLH)).squeeze(-1) + templates_BLC[..., -1]
 
 
 def detector_logits(
@@ -82,8 +89,7 @@ def detector_logits(
     )
     recurrent_KHG = parameters["lstm.weight_hh_l0"].transpose(1, 2)
     size = recurrent_KHG.shape[1]
-    head_KO = parameters["head.weight"].squeeze(1)
-    direct_KT = (projected_KTP @ head_KO[:, size:].unsqueeze(2)).squeeze(2)
+    direct_KT = torch.bmm(vectors_KTD, parameters["direct.weight"].transpose(1, 2)).squeeze(2)
     direct_KT = direct_KT + parameters["head.bias"]
 
     offset_K11 = torch.arange(count, device=rows_KBL.device).mul(templates).view(-1, 1, 1)
@@ -101,5 +107,6 @@ def detector_logits(
         hidden_KBH = leave.sigmoid() * cell_KBH.tanh()
         outputs.append(hidden_KBH)
     hidden_KBLH = torch.stack(outputs, dim=2)
-    recurrent_KBL = torch.einsum("kblh,kh->kbl", hidden_KBLH, head_KO[:, :size])
+    head_KH = parameters["head.weight"].squeeze(1)
+    recurrent_KBL = torch.einsum("kblh,kh->kbl", hidden_KBLH, head_KH)
     return recurrent_KBL + direct_KT.flatten()[rows_LKB].permute(1, 2, 0)

@@ -85,7 +85,7 @@ class Scorer:
         self._detector = bundle.detector.to(encoder.device)
         self._support_vectors = bundle.support_vectors
         self._remembered = self._memory()
-        self._table = _Templates(bundle.manifest.detector.projected)
+        self._table = _Templates(bundle.manifest.detector.projected + 1)
 
     def score(
         self, lines: pl.DataFrame, states: Mapping[str, PartitionState]
@@ -160,7 +160,7 @@ class Scorer:
         distinct = templates.unique(maintain_order=True)
         missing = [template for template in distinct if template not in self._table.row_of]
         if len(self._table.row_of) + len(missing) > _MAX_TEMPLATES:
-            self._table = _Templates(self.bundle.manifest.detector.projected)
+            self._table = _Templates(self.bundle.manifest.detector.projected + 1)
             missing = distinct.to_list()
         if missing:
             self._learn(missing)

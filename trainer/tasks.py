@@ -119,6 +119,7 @@ class TaskSampler:
         seen_weight: float,
         repeat_power: float,
         permuted: float,
+        disguised: float,
         rng: np.random.Generator,
     ) -> None:
         """Prepares the sources.
@@ -135,6 +136,10 @@ class TaskSampler:
                 that a storm of one template is not all that is learnt.
             permuted: the share of tasks whose lines are shuffled within their part, since the
                 order of lines is real in few sources.
+            disguised: the share of tasks in which random dimensions of the vectors change their
+                sign. What a word means is then of no use, and how templates resemble each other
+                is all there is to learn from: without such tasks, the initial weights learn the
+                sources' alerts by heart and the inner loop learns nothing.
             rng: where all chance comes from.
 
         Raises:
@@ -159,12 +164,19 @@ class TaskSampler:
         self._seen_weight = seen_weight
         self._repeat_power = repeat_power
         self._permuted = permuted
+        self._disguised = disguised
         self._rng = rng
 
-    def draw(self, tasks_a_source: int) -> Tasks:
-        """A batch of K = tasks_a_source x sources tasks, stacked."""
+    def draw(self, tasks_a_source: int, disguised: float | None = None) -> Tasks:
+        """A batch of K = tasks_a_source x sources tasks, stacked.
+
+        Args:
+            tasks_a_source: how many of each source.
+            disguised: the share that is disguised, where it is not that of the sampler.
+        """
+        share = self._disguised if disguised is None else disguised
         parts = [
-            self._draw_one(number)
+            self._draw_one(number, share)
             for number in range(len(self._sources))
             for _ in range(tasks_a_source)
         ]
@@ -178,7 +190,7 @@ class TaskSampler:
             _stack([query for _, _, query in parts]),
         )
 
-    def _draw_one(self, number: int) -> tuple[NDArray[np.float32], _Part, _Part]:
+    def _draw_one(self, number: int, share: float) -> tuple[NDArray[np.float32], _Part, _Part]:
         source, rng = self._sources[number], self._rng
         start = int(rng.choice(self._positions[number]))
         middle = start + self._support_lines
@@ -194,6 +206,8 @@ class TaskSampler:
         seen = np.zeros(len(used), dtype=np.bool_)
         seen[rows[:size]] = True
         vectors = self._standardised[number][used]
+        if rng.random() < share:
+            vectors = vectors * rng.choice(np.float32([-1, 1]), vectors.shape[1])
         return (
             vectors,
             self._part(rows[:size], source.labels[support.ravel()], None),

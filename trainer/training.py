@@ -56,6 +56,7 @@ class TrainingConfig(BaseModel):
         tasks_a_source: tasks of each source in one outer step.
         inner_steps: gradient steps on the support.
         inner_rate: their initial size; each parameter then learns its own.
+        rates_rate: step size of the outer loop for the logarithms of the inner rates.
         first_order: leave out the second derivatives.
         outer_steps: steps of the outer loop.
         outer_rate: their largest size (AdamW, one cycle).
@@ -65,6 +66,7 @@ class TrainingConfig(BaseModel):
         seen_weight: how much a query line counts whose template the support has shown.
         repeat_power: a line counts 1 / (how often its template occurs) to this power.
         permuted: the share of tasks whose lines are shuffled.
+        disguised: the share of tasks whose vectors are disguised by changed signs.
         noise: deviation of the noise added to standardised vectors.
         seed: of all chance.
     """
@@ -78,6 +80,7 @@ class TrainingConfig(BaseModel):
     tasks_a_source: PositiveInt = 2
     inner_steps: PositiveInt = 3
     inner_rate: PositiveFloat = 0.1
+    rates_rate: PositiveFloat = 3e-2
     first_order: bool = False
     outer_steps: PositiveInt = 400
     outer_rate: PositiveFloat = 3e-3
@@ -86,6 +89,7 @@ class TrainingConfig(BaseModel):
     seen_weight: Share = 0.1
     repeat_power: Share = 0.5
     permuted: Share = 0.5
+    disguised: Share = 0.5
     noise: Annotated[float, Field(ge=0)] = 0.1
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -192,6 +196,7 @@ def _sampler(
         seen_weight=config.seen_weight,
         repeat_power=config.repeat_power,
         permuted=config.permuted,
+        disguised=config.disguised,
         rng=np.random.default_rng(config.seed),
     )
     return sampler, mean.astype(np.float32), scale
@@ -212,11 +217,10 @@ def _outer_loop(
         [
             {"params": list(parameters.values()), "weight_decay": config.weight_decay},
             {"params": list(log_rates.values()), "weight_decay": 0.0},
-        ],
-        lr=config.outer_rate,
+        ]
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=config.outer_rate, total_steps=config.outer_steps
+        optimiser, max_lr=[config.outer_rate, config.rates_rate], total_steps=config.outer_steps
     )
     noise = torch.Generator().manual_seed(config.seed)
     for step in range(1, config.outer_steps + 1):
@@ -246,10 +250,13 @@ def _outer_loop(
 def _thresholds(
     parameters: Parameters, rates: Parameters, sampler: TaskSampler, config: TrainingConfig
 ) -> tuple[Threshold, Threshold, dict[str, float]]:
-    """The thresholds with the best F1 on tasks of the sources, after the inner loop and without."""
-    tasks = sampler.draw(_THRESHOLD_TASKS)
+    """The thresholds with the best F1 on tasks of the sources, after the inner loop and without.
+
+    After the inner loop, disguised tasks stand for a system that the weights have never seen.
+    """
     found = []
-    for steps in (config.inner_steps, 0):
+    for steps, disguised in ((config.inner_steps, float(config.disguised > 0)), (0, 0.0)):
+        tasks = sampler.draw(_THRESHOLD_TASKS, disguised)
         adapted = adapt_parameters(parameters, rates, tasks.vectors_KTD, tasks.support, steps=steps)
         with torch.no_grad():
             logits = detector_logits(adapted, tasks.vectors_KTD, tasks.query.rows_KBL)
@@ -261,7 +268,7 @@ def _thresholds(
             )
         )
     (after, after_f1), (before, before_f1) = found
-    how = f"best F1 on {len(tasks.vectors_KTD)} tasks of the sources"
+    how = f"best F1 on {_THRESHOLD_TASKS} tasks of each source"
     return (
         Threshold(value=after, chosen=f"{how}, after the inner loop"),
         Threshold(value=before, chosen=f"{how}, without inner steps"),
