@@ -28,6 +28,9 @@ _PIECE = 64
 #: SQLite takes at most this many values in one query, on the oldest builds.
 _QUERY_VALUES = 900
 
+#: Seconds to wait for another process that writes: a batch of vectors takes far less.
+_PATIENCE_S = 10.0
+
 
 class VectorSource(Protocol):
     """What the cache asks of an encoder."""
@@ -87,7 +90,7 @@ class EmbeddingCache:
         """
         keys = [_digest(template) for template in templates]
         with self._lock:
-            known = self._look_up(keys, encoder.id)
+            known = self._look_up(keys, encoder)
         missing = [row for row, key in enumerate(keys) if key not in known]
         self.counts.hits += len(keys) - len(missing)
         self.counts.misses += len(missing)
@@ -113,7 +116,8 @@ class EmbeddingCache:
                 connection.close()
             self._files.clear()
 
-    def _look_up(self, keys: Sequence[bytes], encoder_id: str) -> dict[bytes, bytes]:
+    def _look_up(self, keys: Sequence[bytes], encoder: VectorSource) -> dict[bytes, bytes]:
+        encoder_id, size = encoder.id, 2 * encoder.dim
         known: dict[bytes, bytes] = {}
         asked = []
         for key in keys:
@@ -137,9 +141,14 @@ class EmbeddingCache:
                         part,
                     )
                 )
+        except sqlite3.OperationalError as error:
+            # Held by another process, or not readable just now: that is no damage.
+            log.warning("the embedding cache could not be read: %s", error)
+            return known
         except sqlite3.DatabaseError as error:
             self._put_aside(encoder_id, error)
             return known
+        found = {key: vector for key, vector in found.items() if len(vector) == size}
         self._remember(found, encoder_id)
         return known | found
 
@@ -151,7 +160,7 @@ class EmbeddingCache:
         try:
             with connection:
                 connection.executemany(
-                    "INSERT OR IGNORE INTO vectors (key, vector) VALUES (?, ?)", added.items()
+                    "INSERT OR REPLACE INTO vectors (key, vector) VALUES (?, ?)", added.items()
                 )
         except sqlite3.OperationalError as error:
             # A full disk or a file that another process holds: the vectors stay in memory.
@@ -187,7 +196,9 @@ class EmbeddingCache:
 
     def _path(self, encoder_id: str) -> Path:
         assert self._folder is not None  # noqa: S101 - only asked for where there is a folder
-        return self._folder / (re.sub(r"[^A-Za-z0-9._-]+", "-", encoder_id) + ".sqlite")
+        # The digest keeps ids apart that are alike in what a file's name may hold.
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", encoder_id)
+        return self._folder / f"{name}-{_digest(encoder_id).hex()[:8]}.sqlite"
 
     def _put_aside(self, encoder_id: str, error: sqlite3.DatabaseError) -> None:
         connection = self._files.pop(encoder_id, None)
@@ -210,11 +221,15 @@ def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # SQLite would make the file readable by all; vectors tell about log text.
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(path, timeout=10, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS vectors "
-        "(key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
-    )
+    connection = sqlite3.connect(path, timeout=_PATIENCE_S, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS vectors "
+            "(key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
+        )
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
     return connection

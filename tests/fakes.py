@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosyslog.bundle import Bundle, load_bundle, now, support_frame, write_bundle
 from crosyslog.encoder import Encoder
 from crosyslog.manifest import (
     DetectorShape,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from crosyslog.bundle import Bundle
     from crosyslog.detector import LstmDetector
     from crosyslog.store import Store
 
@@ -40,18 +40,17 @@ SUPPORT: Mapping[str, bool] = {
 }
 
 
-class FakeEncoder(Encoder):
+class HashVectors:
     """Unit vectors from digests of the words: texts that share words are close to each other.
+
+    All that a cache asks of an encoder, without torch, so that a process starts quickly.
 
     Attributes:
         encoded: every text that was asked for, in order, so that a test can count them.
     """
 
     def __init__(self, name: str = "fake", dim: int = 16) -> None:
-        import torch
-
         self.name = name
-        self.device = torch.device("cpu")
         self.encoded: list[str] = []
         self._dim = dim
 
@@ -71,6 +70,16 @@ class FakeEncoder(Encoder):
             whole = sum(words, start=0.3 * _direction("\n" + text, self._dim))
             vectors[row] = whole / np.linalg.norm(whole)
         return vectors.astype(np.float16).astype(np.float32)
+
+
+class FakeEncoder(HashVectors, Encoder):
+    """`HashVectors` wherever an `Encoder` is asked for."""
+
+    def __init__(self, name: str = "fake", dim: int = 16) -> None:
+        import torch
+
+        super().__init__(name, dim)
+        self.device = torch.device("cpu")
 
 
 def tiny_bundle(
@@ -103,6 +112,8 @@ def tiny_bundle(
             +4 always, at 0 it depends on the lines before it.
         seed: of the weights.
     """
+    from crosyslog.bundle import load_bundle, now, support_frame, write_bundle
+
     encoder = encoder or FakeEncoder()
     alert = np.fromiter(support.values(), dtype=np.bool_, count=len(support))
     counts = np.ones(len(support), dtype=np.int64)

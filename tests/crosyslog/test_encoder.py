@@ -70,7 +70,8 @@ def test_what_says_the_same_is_closer_than_what_does_not(minilm: Encoder) -> Non
 
 def test_no_texts_have_no_vectors(minilm: Encoder) -> None:
     vectors = minilm.encode([])
-    assert (vectors.shape, vectors.dtype) == ((0, 384), np.float32)
+    assert vectors.shape == (0, 384)
+    assert vectors.dtype == np.float32
 
 
 def test_the_id_names_the_weights(tmp_path: Path, minilm: Encoder) -> None:

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from crosyslog.embedding_cache import EmbeddingCache
+from tests.fakes import HashVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+ROOT = Path(__file__).parents[2]
+
+TEMPLATES = ["disk # failed", "session opened for user", ""]
+
+
+@pytest.fixture
+def encoder() -> HashVectors:
+    return HashVectors()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def look_up(folder: Path | None, encoder: HashVectors, templates: list[str]) -> NDArray[np.float32]:
+    """The vectors, by a cache that knows only what the folder holds."""
+    cache = EmbeddingCache(folder)
+    try:
+        return cache.vectors(templates, encoder)
+    finally:
+        cache.close()
+
+
+def counts(cache: EmbeddingCache) -> tuple[int, int, int]:
+    return cache.counts.hits, cache.counts.misses, cache.counts.evictions
+
+
+def files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def program(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """A process of its own that imports the cache."""
+    before = """
+import sys
+from pathlib import Path
+from crosyslog.embedding_cache import EmbeddingCache
+from tests.fakes import HashVectors
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", before + code, *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_template_is_encoded_once(encoder: HashVectors) -> None:
+    cache = EmbeddingCache()
+    first = cache.vectors(TEMPLATES, encoder)
+    again = cache.vectors([*TEMPLATES[::-1], "new"], encoder)
+    assert sorted(encoder.encoded) == sorted([*TEMPLATES, "new"])
+    assert counts(cache) == (3, 4, 0)
+    np.testing.assert_array_equal(first, again[2::-1])
+    np.testing.assert_array_equal(first, HashVectors().encode(TEMPLATES))
+    assert cache.vectors([], encoder).shape == (0, 16)
+
+
+def test_many_templates_come_back_in_their_order(folder: Path, encoder: HashVectors) -> None:
+    templates = [f"{'word ' * (number % 7)}{number}" for number in range(2_500)]
+    expected = encoder.encode(templates)
+    np.testing.assert_array_equal(look_up(folder, encoder, templates), expected)
+    np.testing.assert_array_equal(look_up(folder, encoder, templates[::-1]), expected[::-1])
+
+
+def test_memory_is_bounded_and_the_least_recently_used_goes_first(encoder: HashVectors) -> None:
+    cache = EmbeddingCache(max_entries=3)
+    cache.vectors(["a", "b", "c"], encoder)
+    cache.vectors(["a"], encoder)
+    cache.vectors(["d"], encoder)
+    assert len(cache) == 3
+    assert counts(cache) == (1, 4, 1)
+    encoder.encoded.clear()
+    cache.vectors(["a", "c", "d"], encoder)
+    assert encoder.encoded == []
+    cache.vectors(["b"], encoder)
+    assert encoder.encoded == ["b"]
+
+
+def test_a_batch_may_be_larger_than_the_memory(folder: Path, encoder: HashVectors) -> None:
+    cache = EmbeddingCache(folder, max_entries=2)
+    templates = [f"template {number}" for number in range(50)]
+    for _ in range(2):
+        np.testing.assert_array_equal(
+            cache.vectors(templates, encoder), HashVectors().encode(templates)
+        )
+    assert len(cache) == 2
+    assert counts(cache)[:2] == (50, 50)
+    cache.close()
+
+
+def test_vectors_outlive_the_process(folder: Path, encoder: HashVectors) -> None:
+    fresh = look_up(folder, encoder, TEMPLATES)
+    encoder.encoded.clear()
+    np.testing.assert_array_equal(look_up(folder, encoder, TEMPLATES), fresh)
+    assert encoder.encoded == []
+
+
+@pytest.mark.parametrize("other", ["a-b", "a b", "a/b", "A:B"])
+def test_vectors_of_another_encoder_are_never_returned(folder: Path, other: str) -> None:
+    cache = EmbeddingCache(folder)
+    one, two = HashVectors("a:b"), HashVectors(other)
+    cache.vectors(TEMPLATES, one)
+    cache.vectors(TEMPLATES, two)
+    assert two.encoded == sorted(TEMPLATES, key=len)
+    cache.close()
+    third = HashVectors(other, dim=8)
+    assert look_up(folder, third, TEMPLATES).shape == (3, 8)
+
+
+def test_files_are_the_owners_alone_and_hold_no_log_text(
+    folder: Path, encoder: HashVectors
+) -> None:
+    cache = EmbeddingCache(folder)
+    cache.vectors(["the password is swordfish"], encoder)
+    found = list(files(folder))
+    assert {path.stat().st_mode & 0o777 for path in found} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert not any(b"swordfish" in path.read_bytes() for path in found)
+    cache.close()
+    assert not any(b"swordfish" in path.read_bytes() for path in files(folder))
+
+
+@pytest.mark.parametrize("damage", ["no database", "middle", "empty table"])
+def test_a_damaged_file_is_put_aside_and_begun_anew(
+    folder: Path, encoder: HashVectors, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    templates = [f"template {number}" for number in range(2_000)]
+    expected = look_up(folder, encoder, templates)
+    (path,) = files(folder)
+    content = bytearray(path.read_bytes())
+    if damage == "no database":
+        content = bytearray(b"this was never a database" * 1_000)
+    elif damage == "middle":
+        content[4096:-4096] = os.urandom(len(content) - 8192)
+    else:
+        content[100:4096] = bytes(3996)
+    path.write_bytes(content)
+    cache = EmbeddingCache(folder)
+    for _ in range(2):
+        np.testing.assert_array_equal(cache.vectors(templates, encoder), expected)
+    cache.close()
+    assert any("is damaged" in message for message in caplog.messages)
+    assert [p.suffix for p in files(folder)].count(".damaged") == 1
+    encoder.encoded.clear()
+    np.testing.assert_array_equal(look_up(folder, encoder, templates), expected)
+    assert encoder.encoded == []
+
+
+def test_a_vector_of_another_length_is_encoded_again(folder: Path, encoder: HashVectors) -> None:
+    expected = look_up(folder, encoder, TEMPLATES)
+    (path,) = files(folder)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE vectors SET vector = substr(vector, 1, 9)")
+    connection.close()
+    np.testing.assert_array_equal(look_up(folder, encoder, TEMPLATES), expected)
+    encoder.encoded.clear()
+    np.testing.assert_array_equal(look_up(folder, encoder, TEMPLATES), expected)
+    assert encoder.encoded == []
+
+
+def test_a_folder_that_cannot_be_written_leaves_memory(
+    tmp_path: Path, encoder: HashVectors, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    cache = EmbeddingCache(tmp_path / "file" / "cache")
+    for _ in range(3):
+        cache.vectors(TEMPLATES, encoder)
+    assert counts(cache) == (6, 3, 0)
+    assert [message for message in caplog.messages if "vectors are kept in memory" in message]
+    assert len(caplog.messages) == 1
+
+
+def test_a_file_that_another_process_keeps_to_itself_is_not_damaged(
+    folder: Path, encoder: HashVectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crosyslog.embedding_cache._PATIENCE_S", 0.1)
+    cache = EmbeddingCache(folder)
+    cache.vectors(TEMPLATES, encoder)
+    (path,) = folder.glob("*.sqlite")
+    cache.close()
+    holder = sqlite3.connect(path)
+    holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    holder.execute("DELETE FROM vectors")
+    assert look_up(folder, encoder, TEMPLATES).shape == (3, 16)
+    holder.rollback()
+    holder.close()
+    encoder.encoded.clear()
+    look_up(folder, encoder, TEMPLATES)
+    assert encoder.encoded == []
+    assert not list(folder.glob("*.damaged"))
+
+
+def test_a_full_disk_leaves_memory(folder: Path) -> None:
+    # A limit on the size of files stands for the disk: writing fails in the middle of a batch.
+    full = program(
+        """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+cache, encoder = EmbeddingCache(Path(sys.argv[1])), HashVectors(dim=384)
+for batch in range(3):
+    for repeat in range(2):
+        cache.vectors([f"template {number} of {batch}" for number in range(300)], encoder)
+print("calls", cache.counts.hits, cache.counts.misses, len(encoder.encoded))
+""",
+        folder,
+    )
+    output = full.communicate(timeout=60)[0]
+    assert "calls 900 900 900" in output, output
+    encoder = HashVectors(dim=384)
+    look_up(folder, encoder, [f"template {number} of 0" for number in range(300)])
+    assert not list(folder.glob("*.damaged"))
+
+
+def test_two_processes_share_a_file(folder: Path) -> None:
+    writers = [
+        program(
+            """
+cache, encoder = EmbeddingCache(Path(sys.argv[1])), HashVectors()
+for batch in range(40):
+    cache.vectors([f"template {(batch * 25 + n) % 900} {sys.argv[2] if n % 2 else ''}"
+                   for n in range(50)], encoder)
+cache.close()
+""",
+            folder,
+            name,
+        )
+        for name in ("one", "other")
+    ]
+    assert [writer.communicate(timeout=60)[0] for writer in writers] == ["", ""]
+    encoder = HashVectors()
+    shared = [f"template {number} " for number in range(0, 900, 2)]
+    np.testing.assert_array_equal(look_up(folder, encoder, shared), encoder.encode(shared))
+    owns = [f"template {number} {name}" for number in (1, 3) for name in ("one", "other")]
+    encoder.encoded.clear()
+    look_up(folder, encoder, owns)
+    assert encoder.encoded == []
+
+
+def test_a_process_that_is_killed_while_writing_leaves_a_readable_file(folder: Path) -> None:
+    victim = program(
+        """
+from itertools import count
+cache, encoder = EmbeddingCache(Path(sys.argv[1])), HashVectors()
+for batch in count():
+    cache.vectors([f"template {batch * 20 + number}" for number in range(20)], encoder)
+""",
+        folder,
+    )
+    deadline = time.monotonic() + 30
+    while not list(folder.glob("*-wal")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    victim.send_signal(signal.SIGKILL)
+    output = victim.communicate(timeout=10)[0]
+    assert victim.returncode == -signal.SIGKILL, output
+    encoder = HashVectors()
+    templates = [f"template {number}" for number in range(40)]
+    np.testing.assert_array_equal(
+        look_up(folder, encoder, templates), HashVectors().encode(templates)
+    )
+    assert len(encoder.encoded) < 40
+    assert not list(folder.glob("*.damaged"))
