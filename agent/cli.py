@@ -98,7 +98,10 @@ def scan(
     config: _Config = None,
     assignments: _Set = None,
 ) -> None:
-    """Judges a file's lines as the agent would; events as JSON lines on standard output."""
+    """Judges a log without Kafka.
+
+    Events go to standard output as JSON lines, the rest to standard error.
+    """
     settings = _load(config, assignments, {"model.target": model})
     from agent.logs import configure_logging
     from agent.scanning import scan as scan_source

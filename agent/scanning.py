@@ -13,15 +13,17 @@ import numpy as np
 
 from agent.app import describe_model, load_judge
 from agent.judging import Lines
+from crosyslog.encoder import load_encoder
 from crosyslog.errors import InputError
 from crosyslog.events import to_json
 from crosyslog.lines import read_raw
 from crosyslog.store import target_of_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from agent.settings import BatchSettings, Settings
+    from crosyslog.encoder import Encoder
     from crosyslog.windows import PartitionState
 
 _READ_BYTES = 1 << 20
@@ -37,11 +39,18 @@ class Scanned(NamedTuple):
     anomalies: int
 
 
-def scan(source: str, settings: Settings) -> None:
+def scan(
+    source: str, settings: Settings, load: Callable[[str, str], Encoder] = load_encoder
+) -> None:
     """Judges the lines of a file, or of standard input for `-`.
 
     Events go to standard output, a JSON line each, as soon as their batch is judged: topic is the
     file's name or `stdin`, partition 0, offset the number of the line from 0.
+
+    Args:
+        source: a path, or `-`.
+        settings: those of the batch, the encoder and the model count.
+        load: loads an encoder by name and device.
 
     Raises:
         InputError: the file cannot be read, is empty, or is no text.
@@ -62,7 +71,7 @@ def scan(source: str, settings: Settings) -> None:
     first = next(chunks, None)
     if first is None:
         raise InputError(f"{name} is empty: a log with at least one line is needed")
-    model, judge, cache = load_judge(settings)
+    model, judge, cache = load_judge(settings, load)
     _say(describe_model(model, settings.target))
     states: dict[str, PartitionState] = {}
     lines = anomalies = 0
