@@ -72,13 +72,14 @@ def support_frame(
     nothing = [None] * len(alert)
     return pl.DataFrame(
         {
-            "template": pl.Series(templates or nothing, dtype=pl.String),
-            "alert": pl.Series(alert, dtype=pl.Boolean),
-            "lines": pl.Series(lines, dtype=pl.Int64),
-            "alerts": pl.Series(alerts, dtype=pl.Int64),
-            "source": pl.Series(source or nothing, dtype=pl.String),
-            "vector": pl.Series(vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])),
-        }
+            "template": templates or nothing,
+            "alert": alert,
+            "lines": lines,
+            "alerts": alerts,
+            "source": source or nothing,
+            "vector": vectors,
+        },
+        schema=_support_schema(vectors.shape[1]),
     )
 
 
@@ -133,11 +134,11 @@ def load_bundle(folder: Path) -> Bundle:
     try:
         detector = LstmDetector(manifest.detector)
         detector.load_state_dict(load(parts[WEIGHTS]))
-        support = _read_support(parts[SUPPORT])
-    except (KeyError, RuntimeError, SafetensorError) as error:
+    except (RuntimeError, SafetensorError) as error:
         raise BundleCorruptError(
             f"the bundle {folder} is corrupted: its weights do not fit its manifest"
         ) from error
+    support = _read_support(folder, parts[SUPPORT], manifest.encoder.dim)
     detector.eval().requires_grad_(requires_grad=False)
     return Bundle(manifest, detector, support, digest)
 
@@ -147,9 +148,35 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def _read_support(data: bytes) -> pl.DataFrame:
+def _read_support(folder: Path, data: bytes, dim: int) -> pl.DataFrame:
     import io
 
     import polars as pl
 
-    return pl.read_parquet(io.BytesIO(data))
+    expected = _support_schema(dim)
+    try:
+        support = pl.read_parquet(io.BytesIO(data))
+    except pl.exceptions.PolarsError as error:
+        raise BundleCorruptError(
+            f"the bundle {folder} is corrupted: {SUPPORT} cannot be read"
+        ) from error
+    if support.schema != expected:
+        raise BundleCorruptError(
+            f"the bundle {folder} is corrupted: {SUPPORT} does not fit its manifest"
+        )
+    return support
+
+
+def _support_schema(dim: int) -> pl.Schema:
+    import polars as pl
+
+    return pl.Schema(
+        {
+            "template": pl.String(),
+            "alert": pl.Boolean(),
+            "lines": pl.Int64(),
+            "alerts": pl.Int64(),
+            "source": pl.String(),
+            "vector": pl.Array(pl.Float32, dim),
+        }
+    )

@@ -121,7 +121,7 @@ def load_manifest(folder: Path) -> tuple[Manifest, str]:
     try:
         content = json.loads(data)
         found = content.pop("checksum")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise BundleCorruptError(f"{corrupted} cannot be read") from error
     if found != checksum(content):
         raise BundleCorruptError(
@@ -138,6 +138,10 @@ def load_manifest(folder: Path) -> tuple[Manifest, str]:
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise BundleCorruptError(f"{corrupted}: {place}: {error.errors()[0]['msg']}") from error
+    if set(manifest.files) != {WEIGHTS, SUPPORT}:
+        raise BundleCorruptError(
+            f"{corrupted}: files: names other files than {WEIGHTS} and {SUPPORT}"
+        )
     if manifest.masking != MASKING_VERSION:
         raise BundleVersionError(
             f"the bundle {folder} was made with masking {manifest.masking} and this CroSysLog "

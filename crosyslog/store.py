@@ -28,7 +28,7 @@ DEFAULT_BASE = "bgl-liberty"
 
 _CURRENT = "current"
 _VERSION = re.compile(r"\d{4,}")
-_TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _TOPIC_ENDINGS = ("-logs", "_logs", ".logs")
 
 
@@ -151,7 +151,9 @@ class Store:
         if not versions:
             raise StoreError(f"{target} has no bundle in {self.root}")
         current = self.current(target)
-        old = [version for version in versions[: len(versions) - keep] if version != current]
+        old = [
+            version for version in versions[: max(0, len(versions) - keep)] if version != current
+        ]
         try:
             for version in old:
                 shutil.rmtree(self._folder(target) / version)
@@ -163,7 +165,7 @@ class Store:
         if not _TARGET.fullmatch(target):
             raise StoreError(
                 f"{target!r} cannot name a target: use letters, digits, dots, dashes and "
-                "underscores, a letter or digit first"
+                "underscores, a letter or digit first, at most 200 of them"
             )
         return self.root / target
 
