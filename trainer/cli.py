@@ -9,7 +9,7 @@ import sys
 import typer
 
 from crosyslog.terminal import run
-from trainer.commands import adapt, models, simulate, systems, train
+from trainer.commands import adapt, evaluate, models, simulate, systems, train
 
 app = typer.Typer(
     name="trainer", rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
@@ -28,6 +28,7 @@ app.add_typer(systems.app, name="systems")
 app.command("simulate")(simulate.simulate)
 app.command("train")(train.train)
 app.command("adapt")(adapt.adapt)
+app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 
 

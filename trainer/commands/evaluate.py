@@ -1,0 +1,117 @@
+"""`trainer evaluate`."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crosyslog.errors import ToolMissingError
+from crosyslog.store import DEFAULT_BASE
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from crosyslog.bundle import Bundle
+    from crosyslog.systems import System
+    from trainer.evaluation import Method, Plan
+    from trainer.tasks import LabelledStream
+
+
+def evaluate(
+    *,
+    target: Annotated[str, typer.Option(metavar="NAME", help="the system to be judged on")],
+    log: Annotated[Path, typer.Option(metavar="FILE", help="a labelled log of it")],
+    system: Annotated[
+        str | None,
+        typer.Option(metavar="PROFILE", help="how lines split  [default: the target's name]"),
+    ] = None,
+    support: Annotated[
+        int, typer.Option(metavar="N", min=10, help="labelled lines in a row to learn from")
+    ] = 1000,
+    base: Annotated[
+        str, typer.Option(metavar="NAME", help="one that does not know the target, or a folder")
+    ] = DEFAULT_BASE,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="judge this one alone; repeatable  [default: all]"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="how often to draw tasks")] = 3,
+    first_seed: Annotated[int, typer.Option(metavar="N", min=0, help="the first of them")] = 0,
+    tasks: Annotated[int, typer.Option(metavar="N", min=1, help="tasks to draw a seed")] = 20,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="where evaluation.json is written")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="report as JSON")] = False,
+) -> None:
+    """Judges methods on a labelled log as if they had met the system for the first time."""
+    if find_spec("sklearn") is None:
+        raise ToolMissingError("evaluate needs scikit-learn: install the extra crosyslog[trainer]")
+    from trainer.evaluation import BASED, Plan, check_methods, draw, refuse_known
+    from trainer.evaluation import judge as judge_tasks
+    from trainer.labelled_logs import read_labelled, system_of
+    from trainer.report import Evaluation, check_output, show_evaluation, write_evaluation
+    from trainer.screen import progress, say_json
+
+    names = check_methods(method or [])
+    if output is not None:
+        check_output(output)
+    profile = system_of(target, system)
+    folder = None
+    if set(names) & set(BASED):
+        from crosyslog.manifest import load_manifest
+        from crosyslog.store import base_path
+
+        folder = base_path(base)
+        refuse_known(load_manifest(folder)[0], target, profile)
+    plan = Plan(support=support, seeds=seeds, first_seed=first_seed, tasks=tasks)
+    lines = read_labelled(log, profile)
+    drawn = draw(lines["label"].to_numpy(), plan)
+    origin, stream, methods = _prepare(folder, names, target, lines, plan, profile)
+    with progress("judging tasks", len(drawn.tasks) + len(drawn.outside)) as done:
+        results = judge_tasks(stream, drawn, methods, plan, done)
+    content = Evaluation(stream, log.name, origin, plan, drawn, results).content()
+    if output is not None:
+        write_evaluation(content, output)
+    if json:
+        say_json(content)
+    else:
+        show_evaluation(content)
+
+
+def _prepare(
+    folder: Path | None,
+    names: list[str],
+    target: str,
+    lines: "pl.DataFrame",
+    plan: "Plan",
+    profile: "System",
+) -> tuple["Bundle | None", "LabelledStream", list[tuple[str, "Method"]]]:
+    """The base, the stream with its vectors, and the methods over it."""
+    from crosyslog.bundle import load_bundle
+    from crosyslog.embedding_cache import EmbeddingCache
+    from crosyslog.encoder import DEFAULT_ENCODER, load_encoder
+    from crosyslog.locations import default_cache
+    from trainer.baselines import BASELINES
+    from trainer.evaluation import BASED, BasedMethods, baseline
+    from trainer.labelled_logs import encode_with_progress
+    from trainer.tasks import labelled_stream
+
+    base = load_bundle(folder) if folder is not None else None
+    encoder = load_encoder(base.manifest.encoder.name if base else DEFAULT_ENCODER)
+    cache = EmbeddingCache(default_cache())
+    encode_with_progress([lines["text"]], encoder, cache)
+    stream = labelled_stream(target, lines, encoder, cache)
+    methods = [(name, baseline(name, stream, plan)) for name in names if name in BASELINES]
+    if base is not None:
+        based = BasedMethods(
+            base,
+            stream,
+            lines["offset"],
+            plan=plan,
+            system=profile,
+            encoder=encoder,
+            cache=cache,
+        )
+        methods += [(name, based.method(name)) for name in names if name in BASED]
+    return base, stream, methods

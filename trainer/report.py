@@ -1,0 +1,214 @@
+"""What an evaluation found, as JSON and as tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crosyslog.errors import SettingError
+from trainer.metrics import Counts, block_interval
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from crosyslog.bundle import Bundle
+    from trainer.evaluation import Drawn, MethodResult, Plan
+    from trainer.tasks import LabelledStream
+
+#: The file that `--output` makes.
+FILE = "evaluation.json"
+
+#: Columns of the table: what they are called and where the JSON has them.
+_COLUMNS = (
+    ("pooled", "pooled_f1"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("AUPRC", "auprc"),
+    ("unseen recall", "unseen_recall"),
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation with all that its report says.
+
+    Attributes:
+        stream: what was judged.
+        log: the name of its file.
+        base: what the methods that need one started from.
+        plan: what tasks were drawn by.
+        drawn: the tasks.
+        results: of each method.
+    """
+
+    stream: LabelledStream
+    log: str
+    base: Bundle | None
+    plan: Plan
+    drawn: Drawn
+    results: dict[str, MethodResult]
+
+    def content(self) -> dict[str, Any]:
+        """What `evaluation.json` holds.
+
+        No time, path or machine is in it: the same seeds on the same machine give the same bytes.
+        """
+        plan, drawn = self.plan, self.drawn
+        manifest = self.base.manifest if self.base else None
+        blocks = self._blocks()
+        return {
+            "target": self.stream.name,
+            "file": self.log,
+            "lines": len(self.stream),
+            "alerts": int(self.stream.labels.sum()),
+            "templates": len(self.stream.templates),
+            "base": manifest.target if manifest else None,
+            "base_version": manifest.version if manifest else None,
+            "sources": list(manifest.sources) if manifest else [],
+            "protocol": "honest",
+            "support": {"kind": "contiguous", "size": plan.support},
+            "query": plan.query,
+            "tasks": len(drawn.tasks),
+            "seeds": plan.seeds,
+            "seed_list": list(range(plan.first_seed, plan.first_seed + plan.seeds)),
+            "interval": {
+                "level": 0.95,
+                "method": "percentile bootstrap over non-overlapping blocks of the stream",
+                "block_lines": self._block_lines,
+                "blocks": len(set(blocks.tolist())),
+            },
+            "methods": {
+                name: self._figures(result, blocks) for name, result in self.results.items()
+            },
+            "skipped": {
+                "positions": sum(drawn.passed_over.values()),
+                **drawn.passed_over,
+                "judged": len(drawn.outside),
+                "methods": {
+                    name: {"false_alerts_per_10k": _round(result.outside.false_alerts_per_10k)}
+                    for name, result in self.results.items()
+                },
+            },
+            "positions": [
+                {"seed": seed, "support": start, "query": start + plan.support}
+                for seed, start in drawn.tasks
+            ],
+        }
+
+    @property
+    def _block_lines(self) -> int:
+        return self.plan.support + self.plan.query
+
+    def _blocks(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        starts = np.array([start for _, start in self.drawn.tasks], dtype=np.int64)
+        return starts // self._block_lines
+
+    def _figures(
+        self, result: MethodResult, blocks: np.ndarray[Any, np.dtype[np.int64]]
+    ) -> dict[str, Any]:
+        f1 = np.array([counts.f1 for counts in result.counts])
+        low, high = block_interval(f1, blocks, seed=self.plan.first_seed)
+        pooled = sum(result.counts, Counts())
+        return {
+            "f1": {"mean": _round(f1.mean()), "low": _round(low), "high": _round(high)},
+            "pooled_f1": _round(pooled.f1),
+            "precision": _round(pooled.precision),
+            "recall": _round(pooled.recall),
+            "auprc": _round(np.mean(result.average_precisions)),
+            "unseen_recall": _round(pooled.unseen_recall),
+            "false_alerts_per_10k": _round(pooled.false_alerts_per_10k),
+            "f1_by_task": [_round(value) for value in f1],
+        }
+
+
+def check_output(folder: Path) -> None:
+    """Refuses a folder that holds something, before any work.
+
+    Raises:
+        SettingError: it does, or it is none.
+    """
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise SettingError(f"--output {folder}: it cannot be read: {error.strerror}") from error
+    if taken:
+        raise SettingError(f"--output {folder} exists already: name a folder that is to be made")
+
+
+def write_evaluation(content: dict[str, Any], folder: Path) -> None:
+    """Writes `evaluation.json` into a folder, which is made.
+
+    Raises:
+        SettingError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SettingError(f"--output {folder}: it cannot be written: {error.strerror}") from error
+
+
+def show_evaluation(content: dict[str, Any]) -> None:
+    """Writes the tables of an evaluation to standard output."""
+    from trainer.screen import say, say_table
+
+    support, interval, skipped = content["support"], content["interval"], content["skipped"]
+    say(
+        f"{content['target']}: {content['file']}, {content['lines']:,} lines, "
+        f"{content['alerts']:,} of them alerts, {content['templates']:,} templates"
+    )
+    if content["base"] is not None:
+        say(f"base {content['base']}, trained on {', '.join(content['sources'])}")
+    say(
+        f"{content['tasks']} tasks of {content['seeds']} seeds: {support['size']:,} labelled lines "
+        f"in a row, judged on the {content['query']:,} lines after them"
+    )
+    say("")
+    say_table(
+        ["method", "F1", "95 %", *(title for title, _ in _COLUMNS), "false alerts/10k"],
+        [
+            [
+                name,
+                f"{figures['f1']['mean']:.3f}",
+                f"{figures['f1']['low']:.3f}-{figures['f1']['high']:.3f}",
+                *(f"{figures[key]:.3f}" for _, key in _COLUMNS),
+                f"{figures['false_alerts_per_10k']:.1f}",
+            ]
+            for name, figures in content["methods"].items()
+        ],
+    )
+    say("")
+    say(
+        "F1 and AUPRC are means of tasks, the rest is pooled over them; unseen recall is that of "
+        "alerts whose template the support lacks."
+    )
+    if interval["blocks"] == 1:
+        say("All tasks begin in one block of the stream: their spread is unknown.")
+    else:
+        say(f"The intervals come from {interval['blocks']} blocks of the stream.")
+    if skipped["judged"]:
+        reasons = ", ".join(
+            f"{skipped[key]:,} {key.replace('_', ' ')}"
+            for key in skipped
+            if key not in {"positions", "judged", "methods"} and skipped[key]
+        )
+        say("")
+        say(
+            f"Beside them {skipped['positions']:,} drawn positions are no task ({reasons}); false "
+            f"alerts per 10,000 normal lines on {skipped['judged']} of them:"
+        )
+        say_table(
+            ["method", "false alerts/10k"],
+            [
+                [name, f"{figures['false_alerts_per_10k']:.1f}"]
+                for name, figures in skipped["methods"].items()
+            ],
+        )
+
+
+def _round(value: float | np.floating[Any]) -> float:
+    """Six digits: enough for any comparison, and no noise of the last bit in a file."""
+    return round(float(value), 6)
