@@ -41,6 +41,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
 
     try:
         status = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()
     except CrosyslogError as error:
         return _refuse(str(error))
     except TyperException as error:
@@ -49,8 +50,9 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader went away (`| head`): nothing is left to say, not even at the final flush.
+        # Where that shows while a command still writes, typer ends it the same way.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return 1
     return status if isinstance(status, int) else 0
 
 
