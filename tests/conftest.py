@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import pytest
 
+from crosyslog.encoder import Encoder, load_encoder
 from crosyslog.errors import ToolMissingError
 from deploy.kafka_jars import find_java, kafka_jars
 from deploy.local_kafka import LocalKafka
@@ -28,6 +29,12 @@ def java_and_maven() -> None:
         kafka_jars()
     except ToolMissingError as error:
         absent("Java and Maven", str(error))
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    """The encoder that ships, on the CPU: it takes ten seconds to load, so all tests share it."""
+    return load_encoder(device="cpu")
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def test_a_flipped_byte_is_refused_in_one_line(folder: Path, name: str, share: f
     load_bundle(folder)
 
 
-def still_equal(whole: bytes, changed: bytes) -> bool:
+def still_equal(whole: bytes, changed: bytes | bytearray) -> bool:
     """Whether the same JSON is said: a line feed and a carriage return differ by no meaning."""
     try:
         return bool(json.loads(changed) == json.loads(whole))

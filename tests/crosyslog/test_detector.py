@@ -1,13 +1,26 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
 import torch
 from torch import Tensor
 
 from crosyslog.detector import LstmDetector, detector_logits
 from crosyslog.manifest import DetectorShape
+from tests.fakes import one_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: K tasks, each of B windows of L lines out of T templates.
 K, B, L, T = 2, 3, 11, 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 def detector(dim: int = 8, seed: int = 0) -> LstmDetector:

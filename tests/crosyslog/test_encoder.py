@@ -46,41 +46,41 @@ def save_tiny_bert(folder: Path, seed: int, *, pooler: bool = True) -> str:
     return str(folder)
 
 
-def test_vectors_have_length_one_and_fit_fp16(minilm: Encoder) -> None:
-    vectors = minilm.encode(TEXTS)
+def test_vectors_have_length_one_and_fit_fp16(encoder: Encoder) -> None:
+    vectors = encoder.encode(TEXTS)
     assert vectors.dtype == np.float32
-    assert vectors.shape == (len(TEXTS), minilm.dim) == (len(TEXTS), 384)
+    assert vectors.shape == (len(TEXTS), encoder.dim) == (len(TEXTS), 384)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     np.testing.assert_array_equal(vectors, vectors.astype(np.float16).astype(np.float32))
 
 
-def test_a_vector_does_not_depend_on_its_neighbours(minilm: Encoder) -> None:
-    together = minilm.encode(TEXTS * 6)
-    alone = np.concatenate([minilm.encode([text]) for text in TEXTS])
+def test_a_vector_does_not_depend_on_its_neighbours(encoder: Encoder) -> None:
+    together = encoder.encode(TEXTS * 6)
+    alone = np.concatenate([encoder.encode([text]) for text in TEXTS])
     # Padding moves a component by one step of fp16 at most: 3e-5 at 0.05.
     np.testing.assert_allclose(together, np.tile(alone, (6, 1)), atol=1.3e-4)
-    backwards = minilm.encode(TEXTS[::-1])[::-1]
+    backwards = encoder.encode(TEXTS[::-1])[::-1]
     np.testing.assert_allclose(backwards, alone, atol=1.3e-4)
 
 
-def test_what_says_the_same_is_closer_than_what_does_not(minilm: Encoder) -> None:
-    panic, fell, login, fan = minilm.encode(TEXTS[:4])
+def test_what_says_the_same_is_closer_than_what_does_not(encoder: Encoder) -> None:
+    panic, fell, login, fan = encoder.encode(TEXTS[:4])
     assert panic @ fell > 0.5 > max(panic @ login, panic @ fan, fell @ login)
 
 
-def test_no_texts_have_no_vectors(minilm: Encoder) -> None:
-    vectors = minilm.encode([])
+def test_no_texts_have_no_vectors(encoder: Encoder) -> None:
+    vectors = encoder.encode([])
     assert vectors.shape == (0, 384)
     assert vectors.dtype == np.float32
 
 
-def test_the_id_names_the_weights(tmp_path: Path, minilm: Encoder) -> None:
+def test_the_id_names_the_weights(tmp_path: Path, encoder: Encoder) -> None:
     one = save_tiny_bert(tmp_path / "one" / "bert", seed=1)
     other = save_tiny_bert(tmp_path / "other" / "bert", seed=2)
     first, again, second = load_encoder(one), load_encoder(one), load_encoder(other)
     assert first.id == again.id
     assert first.id.endswith(":mean:fp32")
-    assert len({first.id, second.id, minilm.id}) == 3
+    assert len({first.id, second.id, encoder.id}) == 3
     assert first.dim == 16
     np.testing.assert_array_equal(first.encode(["node disk"]), again.encode(["node disk"]))
 

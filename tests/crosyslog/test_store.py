@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -156,7 +157,7 @@ def test_a_version_that_is_not_there_is_named_in_one_line(store: Store) -> None:
     store.add("spirit", write_text)
     for version in ("0002", "1", "../0001", ""):
         message = f"spirit has no version {version!r} in {store.root}: it has 0001"
-        assert one_line(lambda wanted=version: store.use("spirit", wanted)) == message
+        assert one_line(partial(store.use, "spirit", version)) == message
     assert "it has none" in one_line(lambda: store.path("bgl", "0001"))
     assert store.current("spirit") == "0001"
 
