@@ -78,7 +78,7 @@ class TrainingConfig(BaseModel):
     support_lines: Annotated[int, Field(ge=WINDOW, multiple_of=WINDOW)] = 1000
     query_windows: Annotated[int, Field(ge=1, le=100)] = 10
     tasks_a_source: PositiveInt = 2
-    inner_steps: PositiveInt = 3
+    inner_steps: PositiveInt = 4
     inner_rate: PositiveFloat = 0.1
     rates_rate: PositiveFloat = 3e-2
     first_order: bool = False

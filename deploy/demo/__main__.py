@@ -174,7 +174,7 @@ async def _replay(
         base=_base(system.name),
         metrics=metrics,
     )
-    show_summary(summary, view.repeats)
+    show_summary(summary, view.hidden)
     if options.json is not None:
         summary.write(options.json)
 

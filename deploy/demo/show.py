@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 #: The most characters of a line on the screen.
 _WIDTH = 90
 
+#: Events on the screen: enough to see what is found, few enough to see the summary.
+_EVENTS = 40
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -60,17 +63,21 @@ def say(line: str = "") -> None:
 
 
 class EventView:
-    """Shows the first event of each template, since a storm repeats one a thousand times."""
+    """Shows the first event of each template, since a storm repeats one a thousand times.
+
+    Attributes:
+        hidden: events that were not shown.
+    """
 
     def __init__(self) -> None:
         self._shown: set[str] = set()
-        self.repeats = 0
+        self.hidden = 0
 
     def show(self, event: dict[str, Any]) -> None:
         """Shows an event: time, host, score, line, why."""
         anomaly = event["anomaly"]
-        if anomaly["template_id"] in self._shown:
-            self.repeats += 1
+        if anomaly["template_id"] in self._shown or len(self._shown) == _EVENTS:
+            self.hidden += 1
             return
         self._shown.add(anomaly["template_id"])
         time = (event["timestamp"] or "no time").replace("T", " ").removesuffix("+00:00")
@@ -81,7 +88,7 @@ class EventView:
         say(f"{'':21}why: {_reason(anomaly)}")
 
 
-def show_summary(summary: Summary, repeats: int) -> None:
+def show_summary(summary: Summary, hidden: int) -> None:
     """Shows what was measured, as a list."""
     first = "none" if summary.first_event_s is None else f"{summary.first_event_s:.0f} s"
     rows = [
@@ -89,7 +96,7 @@ def show_summary(summary: Summary, repeats: int) -> None:
         ("support", f"{summary.support:,} labelled lines"),
         ("lines", f"{summary.sent:,} sent, {summary.scored:,} scored"),
         ("speed", f"{summary.lines_per_s:,.0f} lines a second, first sent to last scored"),
-        ("events", f"{summary.events:,} ({repeats:,} repeats of a template were not shown)"),
+        ("events", f"{summary.events:,}, of which {hidden:,} were not shown: repeats of a template, or late"),
         ("precision", _share(summary.precision, "of the events are labelled alerts")),
         ("recall", _share(summary.recall, f"of the {summary.alerts:,} labelled alerts were found")),
         ("base", summary.base),
