@@ -120,12 +120,12 @@ def test_a_line_of_a_megabyte_is_a_line(tmp_path: Path) -> None:
 
 def test_chunks_of_every_size_give_the_same_lines(tmp_path: Path) -> None:
     path = tmp_path / "app.log.zst"
-    text = b"".join(b"line %d says \xff\n" % number for number in range(1_000))
+    text = b"".join(b"line %d says \xff\n" % number for number in range(200))
     path.write_bytes(zstandard.ZstdCompressor().compress(text))
     whole = read_lines(path, SPIRIT)
-    for size in (1, 7, 999, 1_000, 5_000):
+    for size in (1, 7, 199, 200, 5_000):
         chunks = list(read_raw(path, size))
-        assert max(map(len, chunks)) == min(size, 1_000)
+        assert max(map(len, chunks)) == min(size, 200)
         assert pl.concat(split(decode(chunk), SPIRIT) for chunk in chunks).equals(whole)
 
 
