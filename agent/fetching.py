@@ -76,6 +76,7 @@ class Fetching:
         self._pending: frozenset[TopicPartition] | None = None
         self._assigned_before = False
         self._idle_since: float | None = None
+        self._measured: Assignment | None = None
 
     def not_started(self) -> str | None:
         """Why reading has not begun; none if it has."""
@@ -145,8 +146,11 @@ class Fetching:
     async def measure_lag(self) -> None:
         """Sets the lag of each partition: from what is delivered to the end of its log."""
         assignment, consumer = self.assignment, self._consumer
-        if assignment is None or consumer is None or not assignment.active:
+        if assignment is not self._measured:
+            # What another agent has by now is not ours to report.
             self._metrics.consumer_lag.clear()
+            self._measured = assignment
+        if assignment is None or consumer is None or not assignment.active:
             return
         for tp in assignment.starts:
             position = assignment.delivered[tp]

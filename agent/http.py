@@ -28,6 +28,8 @@ _REQUEST_SECONDS = 5.0
 
 _MAX_CONNECTIONS = 64
 
+_CLOSE_SECONDS = 0.5
+
 
 class Health(Protocol):
     """What the probes ask."""
@@ -77,10 +79,12 @@ class HttpServer:
             ) from error
 
     async def stop(self) -> None:
-        """Stops to listen."""
+        """Stops to listen; a client in the middle of its question is not waited for."""
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1

@@ -43,7 +43,7 @@ class LineHistogram(Collector):
         self._name = name
         self._documentation = documentation
         self._bounds = np.array(bounds)
-        self._labels = [f"{bound:g}" for bound in bounds] + ["+Inf"]
+        self._labels = [str(float(bound)) for bound in bounds] + ["+Inf"]
         self._counts = np.zeros(len(bounds) + 1, dtype=np.int64)
         self._sum = 0.0
 

@@ -1,0 +1,194 @@
+"""The command itself, as a process: what signals do to it, and a broker that goes and comes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from crosyslog.encoder import load_encoder
+from crosyslog.store import Store
+from deploy.local_kafka import create_topics
+from tests.fakes import add_tiny_model
+from tests.kafka.agents import (
+    agent_settings,
+    messages,
+    produce,
+    published,
+    running,
+    scored,
+    some_lines,
+    until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    import pytest
+
+    from deploy.local_kafka import LocalKafka
+    from tests.conftest import KafkaAddress
+
+COMMAND = Path(sys.executable).with_name("crosyslog-agent")
+
+
+class AgentProcess:
+    """A `crosyslog-agent` that runs, and what it says."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.log = ""
+        self.address = ""
+        self._reading = asyncio.create_task(self._read())
+
+    async def ready(self) -> None:
+        """Waits until the agent is ready; fails with what it said if it ends instead."""
+        async with asyncio.timeout(60):
+            while not (self.address and (await self.get("/readyz"))[0] == 200):
+                assert self.process.returncode is None, self.log
+                await asyncio.sleep(0.1)
+
+    async def ended(self) -> int:
+        """Its exit status, once it has ended."""
+        status = await asyncio.wait_for(self.process.wait(), 15)
+        await self._reading
+        return status
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """The status and body of an answer."""
+
+        def ask() -> tuple[int, str]:
+            try:
+                with urlopen(self.address + path, timeout=5) as answer:  # noqa: S310 - http, ours
+                    return answer.status, answer.read().decode()
+            except HTTPError as error:
+                with error:
+                    return error.code, error.read().decode()
+
+        return await asyncio.to_thread(ask)
+
+    async def scored(self, lines: int) -> None:
+        """Waits until so many lines are scored and delivered."""
+        await self.until(
+            lambda metrics: (
+                (found := re.search(r"^crosyslog_lines_scored_total (\S+)", metrics, re.MULTILINE))
+                is not None
+                and float(found[1]) >= lines
+            )
+        )
+
+    async def caught_up(self, topic: str) -> None:
+        """Waits until all lines of the topic's first partition are scored and delivered."""
+        lag = f'crosyslog_consumer_lag_lines{{partition="0",topic="{topic}"}} 0.0\n'
+        await self.until(lambda metrics: lag in metrics)
+
+    async def until(self, holds: Callable[[str], bool]) -> None:
+        """Waits until something holds of the metrics."""
+        async with asyncio.timeout(60):
+            while not holds((await self.get("/metrics"))[1]):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.log += line.decode()
+            if found := re.search(r"health at (http://\S+)", line.decode()):
+                self.address = found[1]
+
+
+@asynccontextmanager
+async def agent(
+    topic: str, servers: str, folder: Path, *settings: str
+) -> AsyncIterator[AgentProcess]:
+    """The command on a tiny model of the shipped encoder; killed at the end if it still runs."""
+    store = Store(folder / "store")
+    if "tiny" not in store.targets():
+        encoder = await asyncio.to_thread(load_encoder)
+        add_tiny_model(store, "tiny", encoder=encoder, system="plain", bias=0.0)
+    chosen = ["http.port=0", "kafka.start_from=earliest", "kafka.session_timeout=3s", *settings]
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, "--topic", topic, "--model", "tiny", "--bootstrap-servers", servers,
+        *(word for setting in chosen for word in ("--set", setting)),
+        env=os.environ
+        | {
+            "CROSYSLOG_MODEL__STORE": str(store.root),
+            "CROSYSLOG_ENCODER__CACHE": str(folder / "cache"),
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    running_process = AgentProcess(process)
+    try:
+        yield running_process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await running_process.ended()
+
+
+async def test_a_kill_loses_no_line_and_a_term_drains(
+    kafka: KafkaAddress, topic: str, tmp_path: Path
+) -> None:
+    servers = kafka.bootstrap_servers
+    await create_topics(servers, {topic: 1})
+    # Few templates, since a CPU encodes them slowly; the kill comes in the middle of a window.
+    lines = some_lines(12) * 40
+    options = (topic, servers, tmp_path, "batch.max_lines=15", "model.threshold=0")
+
+    await produce(servers, topic, lines)
+    async with agent(*options) as killed:
+        await killed.ready()
+        await killed.scored(130)
+        killed.process.kill()
+        assert await killed.ended() == -signal.SIGKILL
+
+    async with agent(*options) as drained:
+        await drained.ready()
+        assert (await drained.get("/livez"))[0] == 200
+        assert (await drained.get("/startupz"))[0] == 200
+        assert (
+            'crosyslog_model_info{adapted="true",target="tiny",version="0001"} 1.0'
+            in (await drained.get("/metrics"))[1]
+        )
+        await drained.caught_up(topic)
+        began = asyncio.get_running_loop().time()
+        drained.process.terminate()
+        assert await drained.ended() == 0
+        assert asyncio.get_running_loop().time() - began < 10
+    assert "stopped" in drained.log
+
+    events = await published(servers, f"{topic}.anomalies")
+    scores: dict[int, set[float]] = {}
+    for event in events:
+        scores.setdefault(event["source"]["offset"], set()).add(event["anomaly"]["score"])
+    assert scores.keys() == set(range(len(lines)))
+    # What was published twice was judged alike.
+    assert all(max(found) - min(found) < 1e-3 for found in scores.values())
+
+
+async def test_a_broker_that_goes_and_comes_back_is_waited_for(
+    own_kafka: LocalKafka, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.fetching._SILENCE_SECONDS", 1.0)
+    servers = own_kafka.bootstrap_servers
+    await create_topics(servers, {topic: 1})
+    await produce(servers, topic, some_lines(100))
+    settings = agent_settings(servers, topic, tmp_path, model__threshold=0)
+
+    async with running(settings) as app:
+        await until(lambda: scored(app) == 100)
+        await until(lambda: app.not_ready() is None)
+        own_kafka.kill()
+        await until(lambda: app.not_ready() is not None)
+        await asyncio.to_thread(own_kafka.restart)
+        await produce(servers, topic, some_lines(50))
+        await until(lambda: scored(app) >= 150 and app.not_ready() is None)
+
+    offsets = [message.offset for message in await messages(servers, f"{topic}.anomalies")]
+    assert len(offsets) >= 150
