@@ -95,10 +95,12 @@ def adapt_parameters(
     outer = any(value.requires_grad for value in (*parameters.values(), *rates.values()))
     adapted = {name: value.expand(count, *value.shape) for name, value in parameters.items()}
     for _ in range(steps):
-        if not outer or first_order:
-            leaves = {name: value.detach().requires_grad_() for name, value in adapted.items()}
-        else:
-            leaves = adapted
+        leaves = {
+            name: value
+            if outer and value.requires_grad and not first_order
+            else value.detach().requires_grad_()
+            for name, value in adapted.items()
+        }
         gradients = torch.autograd.grad(
             task_losses(leaves, vectors_KTD, support).sum(),
             list(leaves.values()),

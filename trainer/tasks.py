@@ -207,7 +207,7 @@ class TaskSampler:
         seen[rows[:size]] = True
         vectors = self._standardised[number][used]
         if rng.random() < share:
-            vectors = vectors * rng.choice(np.float32([-1, 1]), vectors.shape[1])
+            vectors = vectors * rng.choice(np.array([-1, 1], dtype=np.float32), vectors.shape[1])
         return (
             vectors,
             self._part(rows[:size], source.labels[support.ravel()], None),

@@ -303,14 +303,13 @@ def _prototypes(sources: Sequence[LabelledStream], seed: int) -> pl.DataFrame:
         alert = 2 * alerts >= lines
         for label in (False, True):
             members = np.flatnonzero(alert == label)
-            groups = min(_PROTOTYPES, len(members))
-            if not groups:
-                continue
+            distinct = len(np.unique(source.vectors[members], axis=0))
+            groups = min(_PROTOTYPES, distinct)
             fit = KMeans(groups, n_init=1, random_state=seed).fit(source.vectors[members])
             for group in range(groups):
                 inside = members[fit.labels_ == group]
                 centre = source.vectors[inside].mean(axis=0)
-                vectors.append(centre / np.linalg.norm(centre))
+                vectors.append(centre / max(float(np.linalg.norm(centre)), 1e-6))
                 rows["alert"].append(label)
                 rows["lines"].append(int(lines[inside].sum()))
                 rows["alerts"].append(int(alerts[inside].sum()))

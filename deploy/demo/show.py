@@ -96,7 +96,7 @@ def show_summary(summary: Summary, hidden: int) -> None:
         ("support", f"{summary.support:,} labelled lines"),
         ("lines", f"{summary.sent:,} sent, {summary.scored:,} scored"),
         ("speed", f"{summary.lines_per_s:,.0f} lines a second, first sent to last scored"),
-        ("events", f"{summary.events:,}, of which {hidden:,} were not shown: repeats of a template, or late"),
+        ("events", f"{summary.events:,}; {hidden:,} not shown: repeats, or after {_EVENTS}"),
         ("precision", _share(summary.precision, "of the events are labelled alerts")),
         ("recall", _share(summary.recall, f"of the {summary.alerts:,} labelled alerts were found")),
         ("base", summary.base),

@@ -1,0 +1,170 @@
+"""The mathematics of MAML, as learn2learn tests it."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from crosyslog.detector import LstmDetector
+from crosyslog.manifest import DetectorShape
+from tests.fakes import one_thread
+from trainer.maml import Lines, Parameters, Tasks, adapt_parameters, meta_loss, task_losses
+
+STEPS = 3
+
+
+@pytest.fixture(autouse=True)
+def small_shapes() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+def tiny_parameters(seed: int = 0) -> Parameters:
+    torch.manual_seed(seed)
+    detector = LstmDetector(DetectorShape(dim=4, projected=3, hidden=2)).double()
+    parameters = {name: value.detach() for name, value in detector.named_parameters()}
+    # The direct logit starts at zero; a gradient through nothing would prove nothing.
+    parameters["direct.weight"] = torch.randn(1, 4, dtype=torch.float64) * 0.3
+    return parameters
+
+
+def rates_for(parameters: Parameters, rate: float = 0.5) -> Parameters:
+    return {name: torch.tensor(rate, dtype=torch.float64) for name in parameters}
+
+
+def tiny_lines(generator: torch.Generator, tasks: int) -> Lines:
+    shape = (tasks, 2, 5)
+    labels = torch.randint(0, 2, shape, generator=generator).double()
+    weights = torch.rand(shape, generator=generator, dtype=torch.float64)
+    return Lines(
+        torch.randint(0, 6, shape, generator=generator),
+        labels,
+        weights / weights.sum(dim=(1, 2), keepdim=True),
+    )
+
+
+def tiny_tasks(tasks: int = 2, seed: int = 1) -> Tasks:
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(tasks, 6, 4, generator=generator, dtype=torch.float64)
+    return Tasks(vectors, tiny_lines(generator, tasks), tiny_lines(generator, tasks))
+
+
+def requiring_gradients(parameters: Parameters) -> Parameters:
+    return {name: value.clone().requires_grad_() for name, value in parameters.items()}
+
+
+def outer_gradient(parameters: Parameters, tasks: Tasks, **options: bool | float) -> Parameters:
+    leaves = requiring_gradients(parameters)
+    loss = meta_loss(leaves, rates_for(parameters), tasks, steps=STEPS, **options)  # type: ignore[arg-type]
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return dict(zip(leaves, gradients, strict=True))
+
+
+def finite_differences(parameters: Parameters, tasks: Tasks, name: str, unadapted: float) -> Tensor:
+    """The gradient of the outer loss by central differences, entry by entry."""
+    step = 1e-5
+    gradient = torch.zeros_like(parameters[name])
+    for entry in range(gradient.numel()):
+        sides = []
+        for sign in (1, -1):
+            moved = {key: value.clone() for key, value in parameters.items()}
+            moved[name].view(-1)[entry] += sign * step
+            loss = meta_loss(
+                moved, rates_for(moved), tasks, steps=STEPS, unadapted_weight=unadapted
+            )
+            sides.append(loss)
+        gradient.view(-1)[entry] = (sides[0] - sides[1]) / (2 * step)
+    return gradient
+
+
+@pytest.mark.parametrize("unadapted", [0.0, 0.3])
+@pytest.mark.parametrize("name", list(tiny_parameters()))
+def test_second_order_gradient_equals_finite_differences(name: str, unadapted: float) -> None:
+    parameters, tasks = tiny_parameters(), tiny_tasks()
+    exact = outer_gradient(parameters, tasks, unadapted_weight=unadapted)[name]
+    numeric = finite_differences(parameters, tasks, name, unadapted)
+    assert numeric.abs().max() > 1e-6, "this parameter has no influence: the test proves nothing"
+    torch.testing.assert_close(exact, numeric, rtol=1e-5, atol=1e-8)
+
+
+def test_first_order_gradient_is_the_one_at_the_adapted_weights() -> None:
+    parameters, tasks = tiny_parameters(), tiny_tasks()
+    first_order = outer_gradient(parameters, tasks, first_order=True)
+    adapted = adapt_parameters(
+        parameters, rates_for(parameters), tasks.vectors_KTD, tasks.support, steps=STEPS
+    )
+    leaves = requiring_gradients(adapted)
+    loss = task_losses(leaves, tasks.vectors_KTD, tasks.query).mean()
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    for (name, own), at_adapted in zip(first_order.items(), gradients, strict=True):
+        torch.testing.assert_close(own, at_adapted.sum(dim=0), msg=name)
+
+
+def test_second_order_differs_from_first_order() -> None:
+    parameters, tasks = tiny_parameters(), tiny_tasks()
+    second = outer_gradient(parameters, tasks)
+    first = outer_gradient(parameters, tasks, first_order=True)
+    assert any(not torch.allclose(second[name], first[name], rtol=1e-2) for name in second)
+
+
+def test_inner_loop_leaves_the_initial_weights_bit_identical() -> None:
+    parameters, tasks = tiny_parameters(), tiny_tasks()
+    before = {name: value.clone() for name, value in parameters.items()}
+    adapted = adapt_parameters(
+        parameters, rates_for(parameters), tasks.vectors_KTD, tasks.support, steps=STEPS
+    )
+    for name, value in parameters.items():
+        assert torch.equal(value, before[name])
+        assert not torch.equal(adapted[name][0], value), f"{name} was not adapted"
+
+
+def test_inner_steps_lower_the_loss_on_the_support() -> None:
+    parameters, tasks = tiny_parameters(), tiny_tasks()
+    losses = []
+    for steps in (0, 1, 5):
+        adapted = adapt_parameters(
+            parameters, rates_for(parameters, 0.2), tasks.vectors_KTD, tasks.support, steps=steps
+        )
+        losses.append(task_losses(adapted, tasks.vectors_KTD, tasks.support).sum().item())
+    assert losses[0] > losses[1] > losses[2]
+
+
+def test_tasks_adapt_independently() -> None:
+    parameters, tasks = tiny_parameters(), tiny_tasks(tasks=3)
+    together = adapt_parameters(
+        parameters, rates_for(parameters), tasks.vectors_KTD, tasks.support, steps=STEPS
+    )
+    for number in range(3):
+        alone = adapt_parameters(
+            parameters,
+            rates_for(parameters),
+            tasks.vectors_KTD[number : number + 1],
+            Lines(*(part[number : number + 1] for part in tasks.support)),
+            steps=STEPS,
+        )
+        for name, value in alone.items():
+            torch.testing.assert_close(value[0], together[name][number], msg=name)
+
+
+def test_rates_get_a_gradient_through_the_inner_loop() -> None:
+    parameters, tasks = tiny_parameters(), tiny_tasks()
+    rates = requiring_gradients(rates_for(parameters))
+    meta_loss(parameters, rates, tasks, steps=STEPS).backward()  # type: ignore[no-untyped-call]
+    for name, rate in rates.items():
+        assert rate.grad is not None, name
+        assert rate.grad != 0, name
+
+
+def test_lines_of_weight_zero_at_the_end_change_nothing() -> None:
+    parameters, tasks = tiny_parameters(), tiny_tasks()
+    padded = Lines(
+        torch.nn.functional.pad(tasks.support.rows_KBL, (0, 4)),
+        torch.nn.functional.pad(tasks.support.labels_KBL, (0, 4), value=1.0),
+        torch.nn.functional.pad(tasks.support.weights_KBL, (0, 4)),
+    )
+    expanded = {name: value.expand(2, *value.shape) for name, value in parameters.items()}
+    torch.testing.assert_close(
+        task_losses(expanded, tasks.vectors_KTD, padded),
+        task_losses(expanded, tasks.vectors_KTD, tasks.support),
+    )
