@@ -166,7 +166,7 @@ def test_a_template_with_both_labels_is_what_it_mostly_is(sources: list[Labelled
 def test_adapting_with_another_encoder_is_refused(sources: list[LabelledStream]) -> None:
     base = train(sources)
     other = FakeEncoder()
-    other.id = "fake:other"  # type: ignore[misc]
+    other.id = "fake:other"
     lines = pl.DataFrame({"text": ["a"], "label": [True]})
     with pytest.raises(BundleVersionError, match="use its encoder"):
         adapt(
