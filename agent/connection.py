@@ -13,7 +13,7 @@ from agent.logs import quiet_client
 from crosyslog.errors import BrokerError, SettingError
 
 if TYPE_CHECKING:
-    from agent.settings import KafkaSettings
+    from agent.setting_parts import KafkaSettings
 
 #: How long brokers may take to answer at the start: those of a compose file start beside us.
 _CONNECT_SECONDS = 10.0

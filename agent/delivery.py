@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aiokafka import TopicPartition
 
     from agent.metrics import Metrics
-    from agent.settings import KafkaSettings
+    from agent.setting_parts import KafkaSettings
 
 log = logging.getLogger(__name__)
 

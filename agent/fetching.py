@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from agent.metrics import Metrics
-    from agent.settings import BatchSettings, KafkaSettings
+    from agent.setting_parts import BatchSettings, KafkaSettings
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from crosyslog.errors import SettingError
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from agent.settings import HttpSettings
+    from agent.setting_parts import HttpSettings
 
 #: A request's head; those of Prometheus and Kubernetes have a few hundred bytes.
 _MAX_HEAD_BYTES = 8_192

@@ -14,7 +14,7 @@ from crosyslog.terminal import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.settings import LogSettings
+    from agent.setting_parts import LogSettings
 
 #: After a broker bounce aiokafka logs dozens of errors within a second: one of each in this time.
 _QUIET_SECONDS = 10.0

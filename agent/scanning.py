@@ -22,7 +22,8 @@ from crosyslog.store import target_of_topic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from agent.settings import BatchSettings, Settings
+    from agent.setting_parts import BatchSettings
+    from agent.settings import Settings
     from crosyslog.encoder import Encoder
     from crosyslog.windows import PartitionState
 

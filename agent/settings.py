@@ -8,22 +8,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tomllib
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -32,9 +22,16 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from agent.setting_parts import (
+    BatchSettings,
+    EncoderSettings,
+    HttpSettings,
+    KafkaSettings,
+    LogSettings,
+    ModelSettings,
+)
 from crosyslog.errors import SettingError
-from crosyslog.locations import default_cache, default_store
-from crosyslog.store import DEFAULT_BASE, target_of_topic
+from crosyslog.store import target_of_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -45,221 +42,6 @@ PREFIX = "CROSYSLOG_"
 
 #: What the TOML file holds travels to the sources under this name; no part is called so.
 _FILE = "_file"
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h)?")
-_TOPIC = r"^[a-zA-Z0-9._-]{1,249}$"
-_SERVERS = r"^[^\s,:]+(:\d{1,5})?(,[^\s,:]+(:\d{1,5})?)*$|^\[[0-9a-fA-F:]+\]:\d{1,5}$"
-
-
-def _seconds(value: object) -> object:
-    """`100ms`, `2s`, `1m` or a number of seconds, as seconds."""
-    if isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
-        return float(found[1]) * _UNITS[found[2] or "s"]
-    return value
-
-
-def _start(value: object) -> object:
-    # Without this, pydantic would read a bare number as seconds since 1970.
-    if isinstance(value, datetime | str) and (
-        isinstance(value, datetime)
-        or value in {"earliest", "latest"}
-        or re.match(r"\d{4}-\d\d-\d\d[Tt ]", value)
-    ):
-        return value
-    raise ValueError("this is no point to start from")
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class KafkaSettings(_Part):
-    """Where lines come from and events go to."""
-
-    bootstrap_servers: Annotated[
-        str,
-        Field(pattern=_SERVERS, description="brokers to ask first: HOST:PORT, several with commas"),
-    ] = "localhost:9092"
-    topic: Annotated[
-        str | None,
-        Field(pattern=_TOPIC, description="the topic to read: letters, digits, dots, _ and -"),
-    ] = None
-    group_id: Annotated[
-        str | None,
-        Field(min_length=1, description="the consumer group; crosyslog-TOPIC if not set"),
-    ] = None
-    start_from: Annotated[
-        Literal["earliest", "latest"] | AwareDatetime,
-        BeforeValidator(_start),
-        Field(
-            description="where a new group starts: earliest, latest, or a time such as "
-            "2026-01-31T12:00:00Z"
-        ),
-    ] = "latest"
-    output_topic: Annotated[
-        str | None,
-        Field(
-            pattern=_TOPIC,
-            description="the topic of the events, another than the one read; TOPIC.anomalies if "
-            "not set",
-        ),
-    ] = None
-    session_timeout: Annotated[
-        Seconds,
-        Field(
-            ge=1,
-            le=1800,
-            description="after this long without a sign of life, the group gives an agent's "
-            "partitions to others: 1s to 30m, within the broker's limits",
-        ),
-    ] = 10.0
-    security_protocol: Annotated[
-        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
-        Field(description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
-    ] = "PLAINTEXT"
-    sasl_mechanism: Annotated[
-        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"],
-        Field(description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
-    ] = "PLAIN"
-    sasl_username: Annotated[str | None, Field(description="the user's name, with SASL")] = None
-    sasl_password: Annotated[SecretStr | None, Field(description="the password, with SASL")] = None
-    ssl_ca_file: Annotated[
-        Path | None, Field(description="certificates to trust, PEM; the system's if not set")
-    ] = None
-    ssl_certificate_file: Annotated[
-        Path | None, Field(description="the agent's own certificate, PEM")
-    ] = None
-    ssl_key_file: Annotated[
-        Path | None, Field(description="the key of that certificate, PEM, without a passphrase")
-    ] = None
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.topic is not None and self.topic == self.resolved_output_topic:
-            raise ValueError(
-                f"kafka.output_topic={self.output_topic!r} is the topic that is read: the agent "
-                "would judge its own events; name another"
-            )
-        sasl = self.security_protocol.startswith("SASL")
-        for name in ("sasl_username", "sasl_password"):
-            if (getattr(self, name) is not None) != sasl:
-                state = "is not set" if sasl else "is set"
-                raise ValueError(
-                    f"kafka.{name} {state} and kafka.security_protocol={self.security_protocol}: "
-                    f"{'set it' if sasl else 'use SASL_SSL or SASL_PLAINTEXT with it'}"
-                )
-        tls = self.security_protocol.endswith("SSL")
-        for name in ("ssl_ca_file", "ssl_certificate_file", "ssl_key_file"):
-            if getattr(self, name) is not None and not tls:
-                raise ValueError(
-                    f"kafka.{name} is set and kafka.security_protocol={self.security_protocol}: "
-                    "use SSL or SASL_SSL with it"
-                )
-        if self.ssl_key_file is not None and self.ssl_certificate_file is None:
-            raise ValueError("kafka.ssl_key_file needs kafka.ssl_certificate_file")
-        return self
-
-    @property
-    def resolved_topic(self) -> str:
-        """The topic to read.
-
-        Raises:
-            SettingError: none is set.
-        """
-        if self.topic is None:
-            raise SettingError("kafka.topic is not set: name the topic to read with --topic NAME")
-        return self.topic
-
-    @property
-    def resolved_group(self) -> str:
-        """The consumer group, set or by default."""
-        return self.group_id or f"crosyslog-{self.resolved_topic}"
-
-    @property
-    def resolved_output_topic(self) -> str:
-        """The topic of the events, set or by default."""
-        return self.output_topic or f"{self.resolved_topic}.anomalies"
-
-
-class BatchSettings(_Part):
-    """When lines are many enough, or old enough, to be scored."""
-
-    max_lines: Annotated[
-        int, Field(ge=1, le=1_000_000, description="lines that close a batch: 1 to 1000000")
-    ] = 20_000
-    linger: Annotated[
-        Seconds,
-        Field(ge=0, le=60, description="how long a batch waits for more lines: 0 to 60s"),
-    ] = 0.1
-
-
-class EncoderSettings(_Part):
-    """What turns templates into vectors."""
-
-    name: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            description="minilm, a Hugging Face name, or a saved BERT's folder; the one that the "
-            "model was made with if not set",
-        ),
-    ] = None
-    device: Annotated[str, Field(description="auto, cpu, cuda or cuda:N")] = "auto"
-    cache: Annotated[Path, Field(description="the folder of encoded templates")] = Field(
-        default_factory=default_cache
-    )
-    cache_entries: Annotated[
-        int, Field(ge=1, description="encoded templates kept in memory: at least 1")
-    ] = 200_000
-
-
-class ModelSettings(_Part):
-    """Which model judges."""
-
-    target: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            description="the system whose model is used; by default the topic's name without "
-            "-logs, _logs or .logs",
-        ),
-    ] = None
-    base: Annotated[
-        str, Field(description="the base if the system has no model: a name, or a folder")
-    ] = DEFAULT_BASE
-    store: Annotated[Path, Field(description="the folder of models")] = Field(
-        default_factory=default_store
-    )
-    threshold: Annotated[
-        float | None,
-        Field(ge=0, le=1, description="the score from which on a line is an anomaly, 0 to 1; the "
-              "model's own if not set"),
-    ] = None  # fmt: skip
-
-
-class HttpSettings(_Part):
-    """Where metrics and health are served."""
-
-    host: Annotated[str, Field(description="the address to listen on; 0.0.0.0 for all")] = (
-        "127.0.0.1"
-    )
-    port: Annotated[int, Field(ge=0, le=65_535, description="0 to 65535; 0 takes a free one")] = (
-        9464
-    )
-
-
-class LogSettings(_Part):
-    """How the agent tells what it does."""
-
-    level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        Field(description="debug, info, warning or error"),
-    ] = "info"
-    format: Annotated[Literal["text", "json"], Field(description="text or json")] = "text"
 
 
 class Settings(BaseSettings):

@@ -10,7 +10,7 @@ import pytest
 
 from agent.http import HttpServer
 from agent.metrics import Metrics
-from agent.settings import HttpSettings
+from agent.setting_parts import HttpSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
