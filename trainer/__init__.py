@@ -1,1 +1,2 @@
-"""Meta-trains on labelled systems, adapts to a new one from few labels, and judges the result honestly."""
+"""Meta-trains on labelled systems, adapts to a new one from few labels, judges the result honestly.
+"""
