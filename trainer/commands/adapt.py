@@ -49,6 +49,7 @@ def adapt(
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.encoder import load_encoder
     from crosyslog.locations import default_cache
+    from crosyslog.threads import torch_threads
     from trainer import adaptation
 
     origin = load_bundle(start)
@@ -57,15 +58,16 @@ def adapt(
     encode_with_progress([support["text"]], encoder, cache)
     words = ["trainer", "adapt", "--target", target, "--log", log.name]
     words += ["--system", system] if system else []
-    bundle = adaptation.adapt(
-        origin,
-        support,
-        system=profile,
-        target=target,
-        encoder=encoder,
-        cache=cache,
-        command=shlex.join([*words, "--base", base]),
-    )
+    with torch_threads(1):
+        bundle = adaptation.adapt(
+            origin,
+            support,
+            system=profile,
+            target=target,
+            encoder=encoder,
+            cache=cache,
+            command=shlex.join([*words, "--base", base]),
+        )
 
     def write(folder: Path, version: str) -> None:
         manifest = bundle.manifest.model_copy(update={"version": version})

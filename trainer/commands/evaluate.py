@@ -47,6 +47,7 @@ def evaluate(
     """Judges methods on a labelled log as if they had met the system for the first time."""
     if find_spec("sklearn") is None:
         raise ToolMissingError("evaluate needs scikit-learn: install the extra crosyslog[trainer]")
+    from crosyslog.threads import torch_threads
     from trainer.evaluation import BASED, Plan, check_methods, draw, refuse_known
     from trainer.evaluation import judge as judge_tasks
     from trainer.labelled_logs import read_labelled, system_of
@@ -68,7 +69,8 @@ def evaluate(
     lines = read_labelled(log, profile)
     drawn = draw(lines["label"].to_numpy(), plan)
     origin, stream, methods = _prepare(folder, names, target, lines, plan, profile)
-    with progress("judging tasks", len(drawn.tasks) + len(drawn.outside)) as done:
+    positions = len(drawn.tasks) + len(drawn.outside)
+    with torch_threads(1), progress("judging tasks", positions) as done:
         results = judge_tasks(stream, drawn, methods, plan, done)
     content = Evaluation(stream, log.name, origin, plan, drawn, results).content()
     if output is not None:

@@ -34,6 +34,7 @@ def train(
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.encoder import load_encoder
     from crosyslog.locations import default_cache
+    from crosyslog.threads import torch_threads
     from trainer.labelled_logs import encode_with_progress, read_labelled
     from trainer.screen import progress, say, say_facts, say_json
     from trainer.tasks import labelled_stream
@@ -44,7 +45,7 @@ def train(
     encoder, cache = load_encoder(), EmbeddingCache(default_cache())
     encode_with_progress([log["text"] for log in logs.values()], encoder, cache)
     streams = [labelled_stream(system, log, encoder, cache) for system, log in logs.items()]
-    with progress("meta-training", settings.outer_steps) as done:
+    with torch_threads(1), progress("meta-training", settings.outer_steps) as done:
         bundle = train_base(
             streams,
             name=name,
