@@ -1,1 +1,1 @@
-"""Meta-trains on labelled systems, adapts to new ones from few labels, judges the result."""
+"""Meta-trains on labelled systems, adapts to a new one from few labels, judges both honestly."""
