@@ -22,6 +22,12 @@ def default_cache() -> Path:
     return platformdirs.user_cache_path("crosyslog")
 
 
+def default_data() -> Path:
+    """The folder of logs that were fetched: `CROSYSLOG_DATA`, else in the user's data folder."""
+    given = os.environ.get("CROSYSLOG_DATA")
+    return Path(given) if given else _data() / "logs"
+
+
 def _data() -> Path:
     import platformdirs
 
