@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +12,7 @@ from crosyslog.lines import decode, split
 from crosyslog.scorer import Scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     import numpy as np
@@ -111,8 +110,7 @@ class Judge:
         )
         decoded = perf_counter()
         self._encoder.wanted = wanted
-        with _torch_threads(1):
-            scored, renewed = self._scorer.score(frame, states)
+        scored, renewed = self._scorer.score(frame, states)
         judged = perf_counter()
         fresh = scored.with_row_index("row").filter(pl.Series(lines.fresh))
         anomalous = fresh.filter("anomalous")
@@ -137,12 +135,9 @@ class _AbandonableEncoder(Encoder):
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        import torch
-
         self.name = encoder.name
         self.device = encoder.device
         self.wanted: Callable[[], bool] = lambda: True
-        self._threads = torch.get_num_threads()
         self._inner = encoder
         self._id = encoder.id
 
@@ -157,22 +152,4 @@ class _AbandonableEncoder(Encoder):
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if not self.wanted():
             raise AbandonedError
-        with _torch_threads(self._threads):
-            return self._inner.encode(texts)
-
-
-@contextmanager
-def _torch_threads(number: int) -> Iterator[None]:
-    """Computes with so many threads.
-
-    The detector's steps are so small that threads spend their time waiting for each other: on two
-    busy cores, one thread scored 17 times as many lines a second as two. A BERT uses them all.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        return self._inner.encode(texts)

@@ -11,6 +11,7 @@ import numpy as np
 
 from crosyslog.errors import BundleVersionError
 from crosyslog.masking import mask
+from crosyslog.threads import torch_threads
 from crosyslog.windows import with_windows_so_far
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class Scorer:
         position = np.arange(len(rows)) - first[window]
         logits = np.empty(len(rows), dtype=np.float32)
         ends = np.append(first[1:], len(rows))
-        with torch.inference_mode():
+        with torch.inference_mode(), torch_threads(1):
             for start in range(0, len(first), _WINDOWS_A_PASS):
                 low, high = first[start], ends[min(start + _WINDOWS_A_PASS, len(first)) - 1]
                 inside = slice(low, high)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from crosyslog.manifest import (
 from crosyslog.systems import load_system
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Literal
 
@@ -205,19 +204,6 @@ def _detector(shape: DetectorShape, bias: float, seed: int) -> LstmDetector:
         detector.head.weight[0, shape.hidden :] *= 0.2
         detector.head.bias.fill_(bias)
     return detector
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread: for tiny shapes, several wait for each other more than they compute."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @lru_cache(maxsize=100_000)

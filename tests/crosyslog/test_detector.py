@@ -8,7 +8,7 @@ from torch import Tensor
 
 from crosyslog.detector import LstmDetector, detector_logits
 from crosyslog.manifest import DetectorShape
-from tests.fakes import one_thread
+from crosyslog.threads import torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ K, B, L, T = 2, 3, 11, 5
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    with one_thread():
+    with torch_threads(1):
         yield
 
 

@@ -9,8 +9,9 @@ import pytest
 from crosyslog.embedding_cache import EmbeddingCache
 from crosyslog.errors import BundleVersionError
 from crosyslog.scorer import Scorer
+from crosyslog.threads import torch_threads
 from crosyslog.windows import WINDOW, PartitionState
-from tests.fakes import SUPPORT, FakeEncoder, one_thread, tiny_bundle
+from tests.fakes import SUPPORT, FakeEncoder, tiny_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ WORDS = ["disk", "node", "kernel", "session", "fan", "heartbeat", "link", "down"
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    with one_thread():
+    with torch_threads(1):
         yield
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes import FakeEncoder, one_thread
+from tests.fakes import FakeEncoder
 from tests.trainer.made import make_base
 
 if TYPE_CHECKING:
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from crosyslog.bundle import Bundle
+from crosyslog.threads import torch_threads
 
 
 @pytest.fixture
 def encoder() -> Iterator[FakeEncoder]:
-    with one_thread():
+    with torch_threads(1):
         yield FakeEncoder()
 
 

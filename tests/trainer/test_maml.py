@@ -8,7 +8,7 @@ from torch import Tensor
 
 from crosyslog.detector import LstmDetector
 from crosyslog.manifest import DetectorShape
-from tests.fakes import one_thread
+from crosyslog.threads import torch_threads
 from trainer.maml import Lines, Parameters, Tasks, adapt_parameters, meta_loss, task_losses
 
 STEPS = 3
@@ -16,7 +16,7 @@ STEPS = 3
 
 @pytest.fixture(autouse=True)
 def small_shapes() -> Iterator[None]:
-    with one_thread():
+    with torch_threads(1):
         yield
 
 

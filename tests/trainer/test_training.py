@@ -13,7 +13,8 @@ from crosyslog.embedding_cache import EmbeddingCache
 from crosyslog.errors import BundleVersionError, LabelError, SettingError
 from crosyslog.store import base_names, base_path
 from crosyslog.systems import load_system
-from tests.fakes import FakeEncoder, one_thread
+from crosyslog.threads import torch_threads
+from tests.fakes import FakeEncoder
 from trainer import tasks as tasks_module
 from trainer.adaptation import adapt, adapt_to_stream, novel_below
 from trainer.tasks import LabelledStream, TaskSampler, labelled_stream, line_weights, positions
@@ -35,7 +36,7 @@ def short_queries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A query of 400 lines, so that a tiny stream has room for tasks; and one thread for them."""
     monkeypatch.setattr(tasks_module, "QUERY_LINES", 400)
     monkeypatch.setattr(tasks_module.positions, "__defaults__", (400,))
-    with one_thread():
+    with torch_threads(1):
         yield
 
 
