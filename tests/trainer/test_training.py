@@ -11,7 +11,6 @@ import torch
 from crosyslog.bundle import Bundle, load_bundle, write_bundle
 from crosyslog.embedding_cache import EmbeddingCache
 from crosyslog.errors import BundleVersionError, LabelError, SettingError
-from crosyslog.store import base_names, base_path
 from crosyslog.systems import load_system
 from crosyslog.threads import torch_threads
 from tests.fakes import FakeEncoder
@@ -261,12 +260,3 @@ def test_settings_are_read(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text("inner_steps = 2\nfirst_order = true\n")
     assert read_config(path) == TrainingConfig(inner_steps=2, first_order=True)
-
-
-@pytest.mark.parametrize("name", base_names())
-def test_shipped_bases_load_and_hold_no_text(name: str) -> None:
-    bundle = load_bundle(base_path(name))
-    assert bundle.manifest.kind == "base"
-    assert bundle.support["template"].null_count() == bundle.support.height
-    assert bundle.manifest.command.startswith("trainer train ")
-    assert "/" not in bundle.manifest.command

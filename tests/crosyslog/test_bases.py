@@ -1,0 +1,44 @@
+"""The bases that ship: what they hold, and what they belong to."""
+
+import pytest
+
+from crosyslog.bundle import Bundle, load_bundle
+from crosyslog.encoder import Encoder
+from crosyslog.masking import MASKING_VERSION
+from crosyslog.store import DEFAULT_BASE, base_names, base_path
+
+#: What all that ships may weigh.
+_BYTES = 20 * 2**20
+
+
+@pytest.fixture(params=base_names())
+def base(request: pytest.FixtureRequest) -> Bundle:
+    return load_bundle(base_path(request.param))
+
+
+def test_the_default_is_there() -> None:
+    assert DEFAULT_BASE in base_names()
+
+
+def test_a_base_holds_no_text(base: Bundle) -> None:
+    assert base.manifest.kind == "base"
+    assert base.manifest.system is None
+    assert base.support["template"].null_count() == base.support.height
+    assert set(base.support["source"]) == set(base.manifest.sources)
+
+
+def test_a_base_says_how_it_was_made(base: Bundle) -> None:
+    assert base.manifest.command.startswith("trainer train --source ")
+    assert "/" not in base.manifest.command, "a path tells of the machine it was made on"
+
+
+def test_a_base_belongs_to_this_masking_and_encoder(base: Bundle, encoder: Encoder) -> None:
+    """A change of either needs new bases: this fails until they are made."""
+    assert base.manifest.masking == MASKING_VERSION == "1"
+    assert base.manifest.encoder.id == encoder.id == "minilm:7aabbfe8c597:mean:fp32"
+    assert base.manifest.encoder.dim == encoder.dim
+
+
+def test_all_bases_together_are_small() -> None:
+    files = [path for name in base_names() for path in base_path(name).iterdir()]
+    assert sum(path.stat().st_size for path in files) < _BYTES
