@@ -13,15 +13,13 @@ from crosyslog.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     import polars as pl
     from _typeshed import WriteableBuffer
     from zstandard import ZstdDecompressionObj
 
     from crosyslog.systems import System
-
-#: Seconds since 1970 of the years 1 to 9999: Python's datetime and RFC 3339 know no others.
-_EPOCHS = (-62_135_596_800, 253_402_300_799)
 
 #: Bytes that start a compressed file, and how such a file is called.
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -50,12 +48,14 @@ def decode(values: Sequence[bytes | None]) -> pl.Series:
     return text.fill_null("").str.strip_chars_end("\r\n")
 
 
-def split(raw: pl.Series, system: System) -> pl.DataFrame:
+def split(raw: pl.Series, system: System, now: datetime | None = None) -> pl.DataFrame:
     """Splits raw lines into the columns that the rest of CroSysLog reads.
 
     Args:
         raw: strings, one a line.
         system: the profile that says how a line splits.
+        now: for times without a year, which get the latest one that does not put them more than
+            a day after this; by default the clock's.
 
     Returns:
         A frame of the same length: `raw`, `message`, `text` (what is judged), `time` (UTC, in
@@ -65,36 +65,20 @@ def split(raw: pl.Series, system: System) -> pl.DataFrame:
     """
     import polars as pl
 
-    from crosyslog.systems.profile import COLUMNS
+    from crosyslog.systems.splitting import fields_of
+    from crosyslog.systems.times import read_times
 
-    frame = raw.rename("raw").to_frame()
-    if system.pattern is None:
-        fields = frame.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in COLUMNS)
-        matched = pl.lit(value=True)
-    else:
-        found = frame.select(pl.col("raw").str.extract_groups(system.pattern).alias("found"))
-        fields = frame.with_columns(
-            found["found"].struct.field(name)
-            if name in system.groups
-            else pl.lit(None, dtype=pl.String).alias(name)
-            for name in COLUMNS
-        )
-        matched = pl.col("message").is_not_null()
+    fields = fields_of(raw.rename("raw"), system)
+    matched = pl.lit(value=True) if system.judges_whole else pl.col("message").is_not_null()
     text = pl.concat_str(
         [pl.col(name) for name in system.fields.text], separator=" ", ignore_nulls=True
     )
-    if system.time.format == "epoch":
-        seconds = pl.col("time").cast(pl.Int64, strict=False)
-        known = pl.when(seconds.is_between(*_EPOCHS)).then(seconds)
-        time = pl.from_epoch(known, "s").cast(pl.Datetime("us"))
-    else:
-        parsed = pl.col("time").str.to_datetime(system.time.format, time_unit="us", strict=False)
-        time = pl.when(parsed.dt.year().is_between(1, 9999)).then(parsed)
+    times = read_times(fields["time"], system.time.format, now)
     return fields.select(
         pl.col("raw"),
         pl.col("message").fill_null(pl.col("raw")),
         pl.when(pl.col("message").is_not_null()).then(text).otherwise(pl.col("raw")).alias("text"),
-        time.dt.replace_time_zone("UTC").alias("time"),
+        times.alias("time"),
         pl.col("host"),
         pl.col("component"),
         pl.col("severity"),

@@ -8,11 +8,22 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from crosyslog.errors import SystemProfileError
+from crosyslog.systems.json_paths import parse_path
+from crosyslog.systems.times import format_fault
 
-#: Named groups of a profile's pattern that become columns of a frame of lines.
+#: Named groups of a profile's patterns, or keys of its `paths`, that become columns of lines.
 COLUMNS = ("label", "time", "host", "component", "severity", "message", "session")
 
 Column = Literal["label", "time", "host", "component", "severity", "message", "session"]
@@ -21,17 +32,74 @@ Column = Literal["label", "time", "host", "component", "severity", "message", "s
 _GROUP = re.compile(r"\(\?P?<(\w+)>")
 
 
+def _one_or_several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _checked_path(path: str) -> str:
+    parse_path(path)
+    return path
+
+
+#: Paths into a JSON line, tried in this order; a single one needs no list.
+Tried = Annotated[
+    tuple[Annotated[str, AfterValidator(_checked_path)], ...], BeforeValidator(_one_or_several)
+]
+
+
 class Time(BaseModel):
-    """How the group `time` is read; all times are UTC.
+    """How the time is read; all times without a zone of their own are UTC.
 
     Attributes:
-        format: `epoch` for whole seconds since 1970, else a chrono format string
-            (`%Y-%m-%d-%H.%M.%S%.f`).
+        format: `epoch` for seconds since 1970 (`epoch-ms`, `epoch-us`, `epoch-ns` for parts of
+            one), else a chrono format (`%Y-%m-%d-%H.%M.%S%.f`); or several, tried in order.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: str = "epoch"
+    format: Annotated[tuple[str, ...], BeforeValidator(_one_or_several), Field(min_length=1)] = (
+        "epoch",
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _can_be_read(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        for how in formats:
+            if fault := format_fault(how):
+                raise ValueError(f"{how!r} {fault}")
+        return formats
+
+
+class Severity(BaseModel):
+    """What the severity's field means, where it is a number or a code.
+
+    Attributes:
+        priority: the field is syslog's PRI, facility times 8 plus severity (RFC 5424, 6.2.1).
+        words: what stands in the field, and the word for it; anything else stays as it is.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    priority: bool = False
+    words: dict[str, str] = {}
+
+
+class Paths(BaseModel):
+    """Where the fields stand in a line that is a JSON object: for each, paths tried in order.
+
+    A path names nested keys, `kubernetes.pod.name`. A key that holds a dot is written
+    `['log.level']`; `[0]` is the first element of an array, `[]` its only one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    message: Annotated[Tried, Field(min_length=1)]
+    label: Tried = ()
+    time: Tried = ()
+    host: Tried = ()
+    component: Tried = ()
+    severity: Tried = ()
+    session: Tried = ()
 
 
 class Fields(BaseModel):
@@ -73,6 +141,14 @@ class System(BaseModel):
         pattern: a regular expression with named groups out of `COLUMNS`, in the syntax of the
             Rust crate `regex` (no look-around). A line that does not match is judged whole.
             The label's group is optional, so that a line splits with and without it.
+        alternatives: more patterns, each for the lines that none before it matches.
+        paths: instead of a pattern, for lines that are JSON objects.
+        session: a pattern for the session's key wherever it stands in the raw line, the first
+            match counts: its first group, or all of it where it has none.
+        time: how the time is read.
+        severity: what the severity means, where it is a number or a code.
+        fields: which fields say what.
+        examples: lines, and what they must split into.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -80,37 +156,77 @@ class System(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     description: str
     pattern: str | None = None
+    alternatives: tuple[str, ...] = ()
+    paths: Paths | None = None
+    session: str | None = None
     time: Time = Time()
+    severity: Severity = Severity()
     fields: Fields = Fields()
     examples: tuple[Example, ...] = ()
 
     @property
+    def patterns(self) -> tuple[str, ...]:
+        """The pattern and its alternatives."""
+        return () if self.pattern is None else (self.pattern, *self.alternatives)
+
+    @property
+    def judges_whole(self) -> bool:
+        """Whether a line is its message as it stands."""
+        return not self.patterns and self.paths is None
+
+    @property
     def groups(self) -> tuple[str, ...]:
-        """The columns that the pattern fills."""
-        named = set(_GROUP.findall(self.pattern or ""))
+        """The columns that the profile can fill."""
+        named = set(_GROUP.findall("".join(self.patterns)))
+        if self.paths is not None:
+            named |= {column for column in COLUMNS if getattr(self.paths, column)}
+        if self.session is not None:
+            named.add("session")
         return tuple(column for column in COLUMNS if column in named)
 
     @model_validator(mode="after")
-    def _pattern_fills_the_text(self) -> Self:
-        if self.pattern is None:
-            return self
-        import polars as pl
-
-        try:
-            pl.select(pl.lit("").str.extract_groups(self.pattern))
-        except pl.exceptions.PolarsError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise ValueError(f"pattern is no regular expression: {reason}") from error
-        missing = {"message", *self.fields.text} - set(self.groups)
-        if missing:
-            raise ValueError(f"pattern has no group named {', '.join(sorted(missing))}")
-        unknown = set(_GROUP.findall(self.pattern)) - set(COLUMNS)
-        if unknown:
-            raise ValueError(
-                f"pattern names a group {', '.join(sorted(unknown))}: "
-                f"a group is one of {', '.join(COLUMNS)}, or unnamed as in (?:...)"
-            )
+    def _patterns_fill_the_columns(self) -> Self:
+        if self.alternatives and self.pattern is None:
+            raise ValueError("alternatives come after a pattern: there is none")
+        if self.pattern is not None and self.paths is not None:
+            raise ValueError("a line is split by a pattern or by paths, not by both")
+        for number, pattern in enumerate(self.patterns):
+            _check_pattern(pattern, f"alternative {number}" if number else "pattern")
+        if self.session is not None:
+            if "session" in _GROUP.findall("".join(self.patterns)) or (
+                self.paths is not None and self.paths.session
+            ):
+                raise ValueError("session is said twice: as a pattern, and as a field of the line")
+            _check_regex(self.session, "session")
+        if not self.judges_whole:
+            missing = set(self.fields.text) - set(self.groups)
+            if missing:
+                kind = "pattern has no group" if self.patterns else "paths have none"
+                raise ValueError(f"{kind} named {', '.join(sorted(missing))}")
         return self
+
+
+def _check_regex(pattern: str, what: str) -> None:
+    import polars as pl
+
+    try:
+        pl.select(pl.lit("").str.extract_groups(pattern))
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ValueError(f"{what} is no regular expression: {reason}") from error
+
+
+def _check_pattern(pattern: str, what: str) -> None:
+    _check_regex(pattern, what)
+    named = _GROUP.findall(pattern)
+    if "message" not in named:
+        raise ValueError(f"{what} has no group named message")
+    unknown = set(named) - set(COLUMNS)
+    if unknown:
+        raise ValueError(
+            f"{what} names a group {', '.join(sorted(unknown))}: "
+            f"a group is one of {', '.join(COLUMNS)}, or unnamed as in (?:...)"
+        )
 
 
 def system_names() -> list[str]:

@@ -1,9 +1,16 @@
 """`trainer systems`: the profiles, and how one splits a file."""
 
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from crosyslog.systems import System
 
 app = typer.Typer()
 
@@ -11,6 +18,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="report as JSON")]
 
 #: Characters of a line that are shown; the rest hardly says why it does not split.
 _SHOWN = 160
+
+#: Lines that are held at once.
+_CHUNK = 100_000
 
 
 @app.callback(invoke_without_command=True)
@@ -45,11 +55,19 @@ def show(
         say_json(system.model_dump(mode="json"))
         return
     say(f"{system.name}: {system.description}")
-    facts = [
-        ("pattern", system.pattern or "none: a line is its message"),
-        ("time", system.time.format if "time" in system.groups else "not read"),
-        ("judged", " ".join(system.fields.text)),
-    ]
+    facts = [("pattern", pattern) for pattern in system.patterns]
+    if system.paths is not None:
+        facts += [
+            (f"path of {name}", ", ".join(tried))
+            for name, tried in system.paths.model_dump().items()
+            if tried
+        ]
+    elif not facts:
+        facts.append(("pattern", "none: a line is its message"))
+    facts.append(("time", ", ".join(system.time.format) if "time" in system.groups else "not read"))
+    if system.session is not None:
+        facts.append(("session", system.session))
+    facts.append(("judged", " ".join(system.fields.text)))
     if "label" in system.groups:
         facts.append(("normal label", system.fields.normal))
     for example in system.examples:
@@ -66,31 +84,88 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Shows how a profile splits the lines of a file, and the first line that it does not."""
-    from crosyslog.lines import read_lines
     from crosyslog.systems import load_system
     from trainer.screen import say, say_facts, say_json
 
     system = load_system(profile)
-    lines = read_lines(file, system)
-    split = int(lines["split"].sum())
-    first = None
-    if split < lines.height:
-        row = int((~lines["split"]).arg_max() or 0)
-        first = {"number": row + 1, "text": str(lines["raw"][row])[:_SHOWN]}
-    labels = {
-        "alert": int(lines["label"].sum()),
-        "normal": int((~lines["label"]).sum()),
-        "none": lines["label"].null_count(),
-    }
+    found = _look_through(file, system)
     if json or context.obj:
-        say_json(
-            {"system": system.name, "lines": lines.height, "split": split}
-            | {"first_unsplit": first, "labels": labels}
-        )
+        report = {
+            "system": system.name,
+            "lines": found.lines,
+            "split": found.split,
+            "first_unsplit": found.first_unsplit,
+            "labels": found.labels,
+        }
+        if "session" in system.groups:
+            report["sessions"] = len(found.sessions)
+        say_json(report)
         return
     say(f"{file} read as {system.name}")
-    facts = [("lines", f"{lines.height:,}"), ("split", f"{split:,} ({split / lines.height:.1%})")]
-    if first is not None:
+    share = found.split / found.lines
+    facts = [("lines", f"{found.lines:,}"), ("split", f"{found.split:,} ({share:.1%})")]
+    if first := found.first_unsplit:
         facts.append(("first that did not", f"line {first['number']}: {first['text']}"))
-    facts.append(("labels", ", ".join(f"{count:,} {name}" for name, count in labels.items())))
+    if "time" in system.groups:
+        facts.append(("times", found.period))
+    facts.append(("labels", ", ".join(f"{count:,} {name}" for name, count in found.labels.items())))
+    if "session" in system.groups:
+        facts.append(
+            ("sessions", f"{len(found.sessions):,}, and {found.without_session:,} lines of none")
+        )
     say_facts(facts)
+
+
+@dataclass
+class _Findings:
+    """What the lines of a file are, as far as they have been looked at."""
+
+    lines: int = 0
+    split: int = 0
+    first_unsplit: dict[str, int | str] | None = None
+    labels: dict[str, int] = field(default_factory=lambda: {"alert": 0, "normal": 0, "none": 0})
+    sessions: set[str] = field(default_factory=set)
+    without_session: int = 0
+    times: list[datetime] = field(default_factory=list)
+    without_time: int = 0
+
+    @property
+    def period(self) -> str:
+        """The first and the last time, and how many lines have none."""
+        if not self.times:
+            return "none was read"
+        first, last = (when.isoformat(" ", "seconds") for when in self.times)
+        return f"{first} to {last}, and {self.without_time:,} lines of none"
+
+    def add(self, lines: "pl.DataFrame") -> None:
+        """Looks at the next lines."""
+        split = int(lines["split"].sum())
+        if split < lines.height and self.first_unsplit is None:
+            row = int((~lines["split"]).arg_max() or 0)
+            text = str(lines["raw"][row])[:_SHOWN]
+            self.first_unsplit = {"number": self.lines + row + 1, "text": text}
+        self.lines += lines.height
+        self.split += split
+        self.labels["alert"] += int(lines["label"].sum())
+        self.labels["normal"] += int((~lines["label"]).sum())
+        self.labels["none"] += lines["label"].null_count()
+        self.sessions |= set(lines["session"].drop_nulls().unique().to_list())
+        self.without_session += lines["session"].null_count()
+        times = lines["time"].drop_nulls()
+        self.without_time += lines.height - len(times)
+        if len(times):
+            extremes = [*self.times, *times.sort().gather([0, -1]).to_list()]
+            self.times = [min(extremes), max(extremes)]
+
+
+def _look_through(file: Path, system: "System") -> _Findings:
+    """Reads a file piece by piece: a log may be larger than the memory."""
+    from crosyslog.errors import InputError
+    from crosyslog.lines import decode, read_raw, split
+
+    found = _Findings()
+    for chunk in read_raw(file, _CHUNK):
+        found.add(split(decode(chunk), system))
+    if not found.lines:
+        raise InputError(f"{file} is empty: a log with at least one line is needed")
+    return found
