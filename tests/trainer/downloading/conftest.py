@@ -6,11 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.downloading.publisher import (
-    GZIPPED,
-    Publisher,
-    dataset,
-)
+from tests.trainer.downloading.publisher import GZIPPED, Publisher, dataset
 
 
 @pytest.fixture

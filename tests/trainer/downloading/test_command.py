@@ -10,14 +10,7 @@ from pathlib import Path
 import pytest
 
 from crosyslog import terminal
-from tests.trainer.downloading.publisher import (
-    GZIPPED,
-    LINES,
-    MIDDLE,
-    Publisher,
-    dataset,
-    get,
-)
+from tests.trainer.downloading.publisher import GZIPPED, LINES, MIDDLE, Publisher, dataset, get
 from trainer.cli import app
 from trainer.downloading import load_datasets
 
