@@ -50,7 +50,9 @@ def fields_of(raw: pl.Series, system: System) -> pl.DataFrame:
     if system.session is not None:
         grouped = pl.select(pl.lit("").str.extract_groups(system.session)).item() != {}
         session = pl.col("raw").str.extract(system.session, int(grouped))
-        changes["session"] = pl.when(pl.col("message").is_not_null()).then(session)
+        if not system.judges_whole:
+            session = pl.when(pl.col("message").is_not_null()).then(session)
+        changes["session"] = session
     if system.severity.priority:
         changes["severity"] = pl.col("severity").replace_strict(_PRIORITIES, default=None)
     elif system.severity.words:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -8,10 +10,16 @@ import pytest
 
 from crosyslog.errors import SystemProfileError
 from crosyslog.lines import read_lines
-from crosyslog.systems import load_system, system_names
+from crosyslog.systems import Fields, System, Time, load_system, system_names
+from crosyslog.systems.profile import Example, Paths, Severity
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+    from pydantic import BaseModel
+
+#: The tables of a profile.
+NESTED = (Paths, Time, Severity, Fields, Example)
 
 EXAMPLES = [
     pytest.param(name, place, id=f"{name}-{place}")
@@ -23,6 +31,11 @@ PROFILE = """
 name = "ours"
 description = "our own"
 pattern = '^(?P<host>[a-z]+) (?P<message>.*)$'
+"""
+
+PLAIN = """
+name = "ours"
+description = "our own"
 """
 
 
@@ -42,7 +55,10 @@ def test_every_shipped_profile_shows_how_its_lines_split(name: str) -> None:
 @pytest.mark.parametrize(("name", "place"), EXAMPLES)
 def test_an_example_splits_into_the_fields_that_it_names(name: str, place: int) -> None:
     system = load_system(name)
-    example = system.examples[place]
+    assert_splits(system, system.examples[place])
+
+
+def assert_splits(system: System, example: Example) -> None:
     line = read_lines(pl.Series([example.line]), system).row(0, named=True)
     expected = example.model_dump()
     expected["raw"] = expected.pop("line")
@@ -75,6 +91,75 @@ def test_groups_may_be_named_either_way(tmp_path: Path) -> None:
     assert read_lines(pl.Series(["web up"]), system)["host"].to_list() == ["web"]
 
 
+def test_an_alternative_is_for_the_lines_that_no_pattern_before_it_matches(tmp_path: Path) -> None:
+    more = """alternatives = ['^(?P<component>.): (?P<message>.*)$', '^(?P<message>[!?])']"""
+    lines = read_lines(
+        pl.Series(["web up", "W: down", "!", "WEB"]), load_system(profile(tmp_path, PROFILE + more))
+    )
+    assert lines["host"].to_list() == ["web", None, None, None]
+    assert lines["component"].to_list() == [None, "W", None, None]
+    assert lines["message"].to_list() == ["up", "down", "!", "WEB"]
+    assert lines["split"].to_list() == [True, True, True, False]
+
+
+def test_a_session_is_the_first_match_or_its_first_group(tmp_path: Path) -> None:
+    raw = pl.Series(["job=a1 job=b2", "none", "ajob=c3"])
+    for session, expected in (
+        ("job=[a-z]", ["job=a", None, "job=c"]),
+        ("job=([a-z])", ["a", None, "c"]),
+        (r"\\bjob=([a-z])\\d", ["a", None, None]),
+    ):
+        system = load_system(profile(tmp_path, PLAIN + f'session = "{session}"'))
+        assert system.groups == ("session",)
+        assert read_lines(raw, system)["session"].to_list() == expected
+
+
+def test_only_a_line_that_splits_has_a_session(tmp_path: Path) -> None:
+    system = load_system(profile(tmp_path, PROFILE + "session = '[0-9]+'"))
+    lines = read_lines(pl.Series(["web 12 requests", "WEB 12 requests"]), system)
+    assert lines["session"].to_list() == ["12", None]
+
+
+def test_words_stand_for_what_a_severity_is_written_as(tmp_path: Path) -> None:
+    words = "[severity.words]\nE = 'ERROR'\n4 = 'WARNING'\n"
+    text = PROFILE.replace("host", "severity").replace("[a-z]", "[A-Z0-9]") + words
+    lines = read_lines(pl.Series(["E x", "4 x", "F x"]), load_system(profile(tmp_path, text)))
+    assert lines["severity"].to_list() == ["ERROR", "WARNING", "F"]
+
+
+def test_a_profile_survives_being_written_into_a_bundle() -> None:
+    for name in system_names():
+        system = load_system(name)
+        assert System.model_validate_json(system.model_dump_json()) == system
+
+
+def keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    """Every key of a profile, nested ones with dots."""
+    for name, field in model.model_fields.items():
+        yield before + name
+        inner = next((part for part in NESTED if part.__name__ in str(field.annotation)), None)
+        if inner is not None:
+            yield from keys(inner, f"{before}{name}.")
+
+
+def test_every_key_of_a_profile_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "systems.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([a-z._]+)`", page, flags=re.MULTILINE))
+    assert documented - set(system_names()) == set(keys(System))
+    assert all(f"`{name}`" in page for name in system_names())
+
+
+def test_the_profiles_in_the_documentation_split_their_examples(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "systems.md").read_text(encoding="utf-8")
+    texts = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    assert texts
+    for text in texts:
+        system = load_system(profile(tmp_path, text))
+        assert system.examples
+        for example in system.examples:
+            assert_splits(system, example)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -89,6 +174,28 @@ def test_groups_may_be_named_either_way(tmp_path: Path) -> None:
         (PROFILE.replace("?P<host>", "?P<message>"), "pattern is no regular expression: "),
         (PROFILE + "[fields]\ntext = ['severity', 'message']", "no group named severity"),
         (PROFILE + "[fields]\ntext = ['colour']", "fields.text.0: "),
+        (PROFILE + "alternatives = ['(?P<host>x)']", "alternative 1 has no group named message"),
+        (PROFILE + "alternatives = ['(?P<message>x']", "alternative 1 is no regular expression: "),
+        (PLAIN + "alternatives = ['(?P<message>x)']", "alternatives come after a pattern"),
+        (PROFILE + "[paths]\nmessage = 'm'", "by a pattern or by paths, not by both"),
+        (PLAIN + "[paths]\nhost = 'h'", "paths.message: Field required"),
+        (PLAIN + "[paths]\nmessage = []", "paths.message: "),
+        (PLAIN + "[paths]\nmessage = 'a..b'", "'a..b' is no path: write nested keys as a.b"),
+        (PLAIN + "[paths]\nmessage = ['a', '[0].b']", "'[0].b' is no path"),
+        (PLAIN + "[paths]\nmessage = \"a['b'\"", "is no path"),
+        (PLAIN + "[paths]\nmessage = ''", "'' is no path"),
+        (PLAIN + "fields.text = ['host']\n[paths]\nmessage = 'a'", "paths have none named host"),
+        (PROFILE + "session = '(x'", "session is no regular expression: "),
+        (PLAIN + "session = 'x'\n[paths]\nmessage = 'a'\nsession = 'b'", "session is said twice"),
+        (PROFILE.replace("<host>", "<session>") + "session = 'x'", "session is said twice"),
+        (PROFILE + "[time]\nformat = []", "time.format: "),
+        (PROFILE + "[time]\nformat = 'yyyy-MM-dd'", "does not say a day that can be read"),
+        (PROFILE + "[time]\nformat = '%H:%M:%S'", "does not say a day that can be read"),
+        (PROFILE + "[time]\nformat = '%b %H:%M:%S'", "does not say a day that can be read"),
+        (PROFILE + "[time]\nformat = ['%+', '%Q']", "'%Q' is no chrono format, and none of epoch"),
+        (PROFILE + "[time]\nformat = '%Y-%m-%d %'", "is no chrono format"),
+        (PROFILE + "[time]\nformat = '%a %b %e %T'", "has a weekday and no year"),
+        (PROFILE + "[time]\nformat = '%F %T.%f'", "reads %f as nanoseconds: write %.f"),
     ],
 )
 def test_a_malformed_profile_is_named_in_one_line(tmp_path: Path, text: str, said: str) -> None:
