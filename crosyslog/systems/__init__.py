@@ -4,6 +4,24 @@ A profile is a TOML file and no code. The shipped ones stand beside this module;
 given by path.
 """
 
-from crosyslog.systems.profile import Fields, System, Time, load_system, system_names
+from crosyslog.systems.profile import (
+    Example,
+    Fields,
+    Paths,
+    Severity,
+    System,
+    Time,
+    load_system,
+    system_names,
+)
 
-__all__ = ["Fields", "System", "Time", "load_system", "system_names"]
+__all__ = [
+    "Example",
+    "Fields",
+    "Paths",
+    "Severity",
+    "System",
+    "Time",
+    "load_system",
+    "system_names",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -116,6 +117,12 @@ class Fields(BaseModel):
     text: tuple[Column, ...] = ("message",)
 
 
+def _checked_moment(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text!r} names no zone: end it with Z, or with +02:00")
+    return text
+
+
 class Example(BaseModel):
     """A line and the fields that it must split into; a test checks each."""
 
@@ -123,7 +130,7 @@ class Example(BaseModel):
 
     line: str
     label: str | None = None
-    time: str | None = None
+    time: Annotated[str, AfterValidator(_checked_moment)] | None = None
     host: str | None = None
     component: str | None = None
     severity: str | None = None

@@ -10,8 +10,16 @@ import pytest
 
 from crosyslog.errors import SystemProfileError
 from crosyslog.lines import read_lines
-from crosyslog.systems import Fields, System, Time, load_system, system_names
-from crosyslog.systems.profile import Example, Paths, Severity
+from crosyslog.systems import (
+    Example,
+    Fields,
+    Paths,
+    Severity,
+    System,
+    Time,
+    load_system,
+    system_names,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +44,13 @@ pattern = '^(?P<host>[a-z]+) (?P<message>.*)$'
 PLAIN = """
 name = "ours"
 description = "our own"
+"""
+
+EXAMPLE = """
+[[examples]]
+line = 'web up'
+message = 'up'
+text = 'up'
 """
 
 
@@ -188,6 +203,8 @@ def test_the_profiles_in_the_documentation_split_their_examples(tmp_path: Path) 
         (PROFILE + "session = '(x'", "session is no regular expression: "),
         (PLAIN + "session = 'x'\n[paths]\nmessage = 'a'\nsession = 'b'", "session is said twice"),
         (PROFILE.replace("<host>", "<session>") + "session = 'x'", "session is said twice"),
+        (PROFILE + EXAMPLE + "time = '2024-01-02T03:04:05'", "examples.0.time: "),
+        (PROFILE + EXAMPLE + "time = 'noon'", "examples.0.time: "),
         (PROFILE + "[time]\nformat = []", "time.format: "),
         (PROFILE + "[time]\nformat = 'yyyy-MM-dd'", "does not say a day that can be read"),
         (PROFILE + "[time]\nformat = '%H:%M:%S'", "does not say a day that can be read"),

@@ -70,9 +70,30 @@ def show(
     facts.append(("judged", " ".join(system.fields.text)))
     if "label" in system.groups:
         facts.append(("normal label", system.fields.normal))
-    for example in system.examples:
+    for example, wrong in zip(system.examples, _wrong_fields(system), strict=True):
         facts += [("example", example.line), ("  is judged as", example.text)]
+        if wrong:
+            facts.append(("  but its line has", ", ".join(wrong)))
     say_facts(facts)
+
+
+def _wrong_fields(system: "System") -> list[list[str]]:
+    """For each example of a profile, the fields that its line has and the example does not say."""
+    import polars as pl
+
+    from crosyslog.lines import split
+
+    wrong = []
+    raw = pl.Series([example.line for example in system.examples], dtype=pl.String)
+    for example, line in zip(system.examples, split(raw, system).rows(named=True), strict=True):
+        said = example.model_dump(exclude={"line"})
+        if example.label is not None:
+            said["label"] = example.label != system.fields.normal
+        if example.time is not None:
+            said["time"] = datetime.fromisoformat(example.time)
+        found = [f"{name} {line[name]!s}" for name in said if line[name] != said[name]]
+        wrong.append(found if line["split"] else ["not split"])
+    return wrong
 
 
 @app.command()
@@ -134,8 +155,8 @@ class _Findings:
         """The first and the last time, and how many lines have none."""
         if not self.times:
             return "none was read"
-        first, last = (when.isoformat(" ", "seconds") for when in self.times)
-        return f"{first} to {last}, and {self.without_time:,} lines of none"
+        first, last = (f"{when.replace(tzinfo=None)!s:.19}" for when in self.times)
+        return f"{first} to {last} UTC, and {self.without_time:,} lines of none"
 
     def add(self, lines: "pl.DataFrame") -> None:
         """Looks at the next lines."""
