@@ -10,8 +10,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from crosyslog.errors import SystemProfileError
 from trainer.simulation.slots import MOST_SLOTS, SOURCE_SLOTS, slots_of, unknown_slots
 
-_SHARED = "daemons"
-_HEADER_FIELDS = {"label", "epoch", "ymd", "host", "month", "day", "clock", "origin", "body"}
+SHARED = "daemons"
+_HEADER_FIELDS = {
+    *("label", "epoch", "ymd", "month", "day", "date", "clock", "dotted", "micros"),
+    *("host", "origin", "body"),
+}
 
 _Count = Annotated[int, Field(ge=1)]
 _Range = tuple[_Count, _Count]
@@ -29,9 +32,13 @@ class LogShape(_Entry):
     normal: str
     """The label of a line that is no alert."""
     begins: AwareDatetime
+    hours_from_utc: Annotated[int, Field(ge=-12, le=14)] = 0
+    """How far the clock and the date of a line are from UTC; the epoch is not."""
     routine_per_second: Annotated[float, Field(gt=0, le=1_000_000)]
     rhythm: Annotated[tuple[_Count, ...], Field(min_length=24, max_length=24)]
     """Routine lines in each hour of the day (UTC), in percent of `routine_per_second`."""
+    burst_over: Annotated[tuple[_Count, ...], Field(min_length=1)] = (1,)
+    """How many neighbours a harmless burst comes from: one of these."""
 
 
 class HostGroup(_Entry):
@@ -39,10 +46,19 @@ class HostGroup(_Entry):
 
     role: str
     name: str
-    """The name, where `{n}` counts from 1."""
-    count: _Count
+    """The name, where `{n}` counts from 1, and each key of `axes` stands for its place."""
+    count: _Count = 1
     origin: str
     """How the host shows in the line's second mention, by its `{host}`."""
+    axes: dict[str, tuple[str, ...]] = {}
+    """Places in a machine room, as rack, card and chip: there is a host at each combination."""
+
+    def names(self) -> list[str]:
+        """The names of the hosts; neighbours stand side by side."""
+        names = [self.name.replace("{n}", str(n)) for n in range(1, self.count + 1)]
+        for axis, places in self.axes.items():
+            names = [name.replace(f"{{{axis}}}", place) for name in names for place in places]
+        return names
 
 
 class Daemon(_Entry):
@@ -64,9 +80,18 @@ class Family(_Entry):
     nodes: _Range
     lines: _Range
     minutes: _Range
+    partitions: tuple[_Count, ...] = ()
+    """Sizes of the partitions whose job such a storm binds, instead of `nodes`."""
+    announced_by: str = ""
+    """The daemon that says the precursors, if it is another one."""
     precursors: tuple[str, ...] = ()
     messages: Annotated[tuple[str, ...], Field(min_length=1)]
     follow_ups: tuple[str, ...] = ()
+
+    @property
+    def announcer(self) -> str:
+        """The daemon that says the precursors."""
+        return self.announced_by or self.daemon
 
 
 class Catalogue(_Entry):
@@ -87,35 +112,25 @@ class Catalogue(_Entry):
             for name in self.mix
             for text in self.daemons[name].routine + self.daemons[name].oddities
         ]
-        return texts + [(f.daemon, text) for f in self.families for text in f.precursors]
+        return texts + [(f.announcer, text) for f in self.families for text in f.precursors]
 
     def alerts(self) -> list[tuple[str, str]]:
         """Daemon and text of every template of alerts, each once."""
         return [(f.daemon, text) for f in self.families for text in f.messages + f.follow_ups]
 
 
-def simulated_systems() -> tuple[str, ...]:
-    """The systems that can be simulated, by name and in order."""
-    names = (file.name.removesuffix(".toml") for file in _folder() if file.name.endswith(".toml"))
-    return tuple(sorted(set(names) - {_SHARED}))
-
-
 def load_catalogue(system: str) -> Catalogue:
-    """Read what is needed to simulate a system.
+    """Read what is needed to simulate a system whose every line has its label.
 
     Raises:
-        SystemProfileError: the system cannot be simulated, or its file is wrong.
+        SystemProfileError: the system's file is wrong.
     """
-    systems = simulated_systems()
-    if system not in systems:
-        raise SystemProfileError(
-            f"system {system!r} cannot be simulated: choose one of {', '.join(systems)}"
-        )
-    tables = {file.name: file for file in _folder()}
-    own, shared = (
-        tomllib.loads(tables[f"{name}.toml"].read_text("utf-8")) for name in (system, _SHARED)
-    )
-    return parse_catalogue(system, own, shared)
+    return parse_catalogue(system, read_tables(system), read_tables(SHARED))
+
+
+def read_tables(name: str) -> dict[str, Any]:
+    """The tables of a file of this folder."""
+    return tomllib.loads((files("trainer.simulation") / f"{name}.toml").read_text("utf-8"))
 
 
 def parse_catalogue(system: str, own: dict[str, Any], shared: dict[str, Any]) -> Catalogue:
@@ -140,14 +155,11 @@ def parse_catalogue(system: str, own: dict[str, Any], shared: dict[str, Any]) ->
     return catalogue
 
 
-def _folder() -> list[Any]:
-    return list(files("trainer.simulation").iterdir())
-
-
 def _mistakes(catalogue: Catalogue) -> list[str]:
     """What the types cannot tell: references, slots, ranges and repeated templates."""
     named = [(f"mix.{name}", name) for name in catalogue.mix]
-    named += [(f"family {family.tag}", family.daemon) for family in catalogue.families]
+    for family in catalogue.families:
+        named += [(f"family {family.tag}", name) for name in (family.daemon, family.announcer)]
     mistakes = [
         f"{place} names an unknown daemon {name}"
         for place, name in named

@@ -21,6 +21,9 @@ class Purpose(IntEnum):
     FREQUENCIES = 3
     SPELLS = 4
     LINES = 5
+    WORDS = 6
+    SESSIONS = 7
+    STEPS = 8
     SLOTS = 1_000
     """The first of many: one for each slot."""
 

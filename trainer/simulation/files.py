@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from crosyslog.errors import SettingError
-from trainer.simulation.stream import LATE_TEMPLATES, Simulation
+from trainer.simulation.logs import label_column, open_log
+from trainer.simulation.settings import LATE_TEMPLATES, Settings
+from trainer.simulation.stream import Block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +22,60 @@ class Summary:
 
     lines: int
     alerts: int
+    """Alert lines; where labels belong to sessions, anomalous sessions."""
     alerts_by_tag: dict[str, int]
     """The most frequent tag first."""
+    sessions: int
+    """0 where every line has its label."""
     templates: int
     """Distinct templates used; masked texts are more, since some slots hold words."""
     hosts: int
     first: datetime
     """Time of the first line, UTC."""
     last: datetime
+    labels: Path | None
+    """The file of the sessions' labels, if labels belong to sessions."""
+
+
+class _Tally:
+    """What has been written so far."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.sessions = 0
+        self._names = 0
+        self._first = self._last = 0
+        self._alerts: Counter[str] = Counter()
+        self._templates: set[int] = set()
+        self._hosts: set[int] = set()
+
+    def add(self, block: Block) -> None:
+        self._first = self._first if self.lines else block.first
+        self._last = block.last
+        self.lines += block.lines
+        self.sessions += len(block.sessions)
+        self._names = block.names
+        self._alerts += block.alerts
+        self._templates |= block.templates
+        self._hosts |= block.hosts
+
+    def summary(self, labels: Path | None) -> Summary:
+        return Summary(
+            lines=self.lines,
+            alerts=self._alerts.total(),
+            alerts_by_tag=dict(sorted(self._alerts.items(), key=lambda item: (-item[1], item[0]))),
+            sessions=self.sessions,
+            templates=len(self._templates) + self._names,
+            hosts=len(self._hosts),
+            first=datetime.fromtimestamp(self._first, UTC),
+            last=datetime.fromtimestamp(self._last, UTC),
+            labels=labels,
+        )
+
+
+def labels_beside(output: Path) -> Path:
+    """Where the labels of a log's sessions are written."""
+    return output.with_name(f"{output.name}.labels.csv")
 
 
 def write_simulated_log(
@@ -38,58 +86,71 @@ def write_simulated_log(
     seed: int,
     output: Path,
     late_templates: float = LATE_TEMPLATES,
+    templates: int | None = None,
     on_lines: Callable[[int], None] | None = None,
 ) -> Summary:
     """Write a labelled log in the system's raw format, from our own templates.
 
     The file appears under its name when it is complete, and not before; one that was there is
-    replaced. A name that ends in .gz is compressed.
+    replaced. A name that ends in .gz is compressed. Where labels belong to sessions, as HDFS's to
+    blocks, a second file FILE.labels.csv has a row for each of them.
 
     Args:
         system: one of `simulated_systems()`.
         lines: how many lines, at least 1.
-        anomaly_rate: share of alert lines, from 0 to 0.6.
+        anomaly_rate: share of alert lines or of anomalous sessions, from 0 to 0.6.
         seed: 0 or above; the same arguments give the same bytes.
         output: the file to write.
         late_templates: share of harmless templates that first appear later on, from 0 to 0.9.
+        templates: about how many distinct masked templates the log comes to hold, by made-up names.
         on_lines: told the number of lines written so far, every thousand lines or so.
 
     Raises:
         SystemProfileError: the system cannot be simulated.
-        SettingError: another argument is outside its range, or the file cannot be written.
+        SettingError: another argument is outside its range, the log cannot hold that many
+            templates, or the file cannot be written.
     """
-    simulation = Simulation(
-        system, lines=lines, anomaly_rate=anomaly_rate, seed=seed, late_templates=late_templates
+    settings = Settings(
+        lines=lines,
+        anomaly_rate=anomaly_rate,
+        seed=seed,
+        late_templates=late_templates,
+        templates=templates,
     )
-    written = 0
-    alerts: Counter[str] = Counter()
-    templates: set[int] = set()
-    hosts: set[int] = set()
-    first = last = 0
+    simulation = open_log(system, settings)
+    column = label_column(system)
+    labels = labels_beside(output) if column else None
+    tally = _Tally()
     try:
-        with _appearing(output) as file:
+        with _appearing(output) as file, _labels_appearing(labels, column) as rows:
             for block in simulation.blocks():
                 file.write(block.text)
-                first = block.first if not written else first
-                last = block.last
-                written += block.lines
-                alerts += block.alerts
-                templates |= block.templates
-                hosts |= block.hosts
+                rows(block.sessions)
+                tally.add(block)
                 if on_lines is not None:
-                    on_lines(written)
+                    on_lines(tally.lines)
     except OSError as error:
         reason = error.strerror or str(error)
         raise SettingError(f"--output {output}: it cannot be written: {reason}") from error
-    return Summary(
-        lines=written,
-        alerts=alerts.total(),
-        alerts_by_tag=dict(sorted(alerts.items(), key=lambda item: (-item[1], item[0]))),
-        templates=len(templates),
-        hosts=len(hosts),
-        first=datetime.fromtimestamp(first, UTC),
-        last=datetime.fromtimestamp(last, UTC),
-    )
+    return tally.summary(labels)
+
+
+@contextmanager
+def _labels_appearing(
+    path: Path | None, column: str
+) -> Iterator[Callable[[tuple[tuple[str, bool], ...]], None]]:
+    """A file of labels, as the original data sets have it; nothing where lines have theirs."""
+    if path is None:
+        yield lambda _: None
+        return
+    with _appearing(path) as file:
+        file.write(f"{column},Label\n".encode())
+
+        def write(sessions: tuple[tuple[str, bool], ...]) -> None:
+            rows = (f"{name},{'Anomaly' if bad else 'Normal'}\n" for name, bad in sessions)
+            file.write("".join(rows).encode())
+
+        yield write
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from trainer.simulation.catalogue import Catalogue, Family
 from trainer.simulation.draws import Draws, Purpose
@@ -12,6 +13,7 @@ from trainer.simulation.slots import (
     format_of,
     slots_of,
 )
+from trainer.simulation.words import WORD_SLOTS, word
 
 # Frequencies are whole numbers: parts of these sums. One benign line in 25 is an oddity, so that a
 # log of 20,000 lines shows nearly all of them, as often as real logs show lines that are rare.
@@ -50,16 +52,23 @@ class Template:
     """Source and message as a format for the % operator."""
     fields: tuple[tuple[tuple[str, ...], int], ...]
     """For each slot its table, and which bits of the draw pick the entry."""
+    words: tuple[tuple[int, str], ...]
+    """The slots that a made-up name can fill: their places in `fields`, and their kinds."""
 
     def fill(self, host: int, draw: int) -> str:
-        """Source and message, the slots filled by the 64 bits of `draw`."""
+        """Source and message, the slots filled by the 64 bits of `draw`.
+
+        Above them, a draw may hold the number of a made-up name, counted from 1.
+        """
         if self.resident:
             # Any odd factors will do: they spread hosts and daemons over the table.
             entry = (host * 61 + self.daemon_number) * 977 & _SLOT_MASK
             draw = draw & ~_SLOT_MASK | entry
-        return self.body % tuple(
-            [table[draw >> shift & _SLOT_MASK] for table, shift in self.fields]
-        )
+        values = [table[draw >> shift & _SLOT_MASK] for table, shift in self.fields]
+        if draw >> 64:
+            for place, slot in self.words:
+                values[place] = word(slot, (draw >> 64) - 1)
+        return self.body % tuple(values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,13 +103,16 @@ class Roster:
         """Of the benign templates, which come first in `templates`."""
         self.onsets: list[int] = []
         self._catalogue = catalogue
+        self.system = catalogue.system
+        self.burst_over = catalogue.log.burst_over
         self._host_draws = Draws(seed, Purpose.HOSTS)
         self._roles: list[str] = []
+        self._numbers: dict[str, list[int]] = {}
         self.hosts: list[Host] = []
         for group in catalogue.hosts:
-            for n in range(1, group.count + 1):
-                name = group.name.format(n=n)
-                self.hosts.append(Host(name, group.origin.format(host=name)))
+            for name in group.names():
+                self._numbers.setdefault(group.role, []).append(len(self.hosts))
+                self.hosts.append(Host(name, group.origin.replace("{host}", name)))
                 self._roles.append(group.role)
         self._host_tables: dict[tuple[str, ...], Sequence[int]] = {}
         # Nodes that a message speaks of are those that compute, if the system has such.
@@ -123,8 +135,14 @@ class Roster:
         """The templates of harmless lines."""
         return self.templates[: len(self.weights)]
 
+    def neighbours(self, host: int, count: int) -> list[int]:
+        """The part of `count` hosts, all of one role, that a host belongs to."""
+        peers = self._numbers[self._roles[host]]
+        first = (host - peers[0]) // count * count
+        return peers[first : first + count]
+
     def _hosts_of(self, roles: tuple[str, ...]) -> list[int]:
-        return [number for number, role in enumerate(self._roles) if role in roles]
+        return sorted(chain.from_iterable(self._numbers.get(role, []) for role in roles))
 
     def _host_table(self, roles: tuple[str, ...]) -> Sequence[int]:
         if roles not in self._host_tables:
@@ -137,7 +155,10 @@ class Roster:
         source = self._catalogue.daemons[name].source
         # The lowest bits are the source's, whether it has a slot or not.
         fields = [(self._slots.table(slot), 0) for slot in slots_of(source)]
+        words = []
         for number, slot in enumerate(slots_of(text), 1):
+            if slot in WORD_SLOTS:
+                words.append((len(fields), slot))
             fields.append((self._slots.table(slot), number * SLOT_BITS))
         template = Template(
             number=len(self.templates),
@@ -148,6 +169,7 @@ class Roster:
             resident="own_pid" in slots_of(source),
             body=format_of(f"{source} {text}" if text else source),
             fields=tuple(fields),
+            words=tuple(words),
         )
         self.templates.append(template)
         return template
@@ -172,8 +194,9 @@ class Roster:
                 rare.append(draws.between(30, 100))
         for family in catalogue.families:
             for text in family.precursors:
-                template = self._template(family.daemon, text, label=normal, on=family.on)
-                self._precursors[family.daemon, text] = template
+                name = family.announcer
+                template = self._template(name, text, label=normal, on=family.on)
+                self._precursors[name, text] = template
                 self._lasting.add(template.number)
                 # It also comes without a storm, so that it gives none away.
                 rare.append(25)
@@ -199,7 +222,9 @@ class Roster:
                     onset=routine * draws.between(10, 75) // 100 if late else 0,
                     messages=[self._alert(entry, text) for text in entry.messages],
                     follow_ups=[self._alert(entry, text) for text in entry.follow_ups],
-                    precursors=[self._precursors[entry.daemon, text] for text in entry.precursors],
+                    precursors=[
+                        self._precursors[entry.announcer, text] for text in entry.precursors
+                    ],
                 )
             )
         return families

@@ -7,6 +7,7 @@ length needs the memory of the few storms under way.
 """
 
 import heapq
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from trainer.simulation.draws import Draws, Purpose
@@ -61,6 +62,7 @@ class Schedule:
         self._routine = routine
         self._alerts = alerts
         self._minute = minute
+        self._burst_over = roster.burst_over
         self._draws = Draws(seed, Purpose.SPELLS)
         self._serial = 0
         self._inserted: list[Placed] = []
@@ -142,9 +144,7 @@ class Schedule:
         """Put `size` alerts on a node or a few neighbours into `span` routine lines."""
         draws = self._draws
         self._struck.add(id(family))
-        width = min(draws.low_biased(*family.entry.nodes), len(family.hosts), max(1, size // 6))
-        first = draws.below(len(family.hosts) - width + 1)
-        hosts = family.hosts[first : first + width]
+        hosts = self._stricken(family, size)
         if family.precursors and draws.chance(60):
             for _ in range(draws.between(1, 4)):
                 line = max(0, start - draws.between(5, _PRECURSOR_LEAD))
@@ -168,6 +168,15 @@ class Schedule:
             at = (start << PLACE_BITS) + place
             self._put(self._inserted, at, template, draws.choice(hosts), draw)
 
+    def _stricken(self, family: AlertFamily, size: int) -> Sequence[int]:
+        """The hosts of a storm of `size` alerts: neighbours, or the partition of a job."""
+        draws = self._draws
+        if family.entry.partitions:
+            return _partition(family.hosts, draws.choice(family.entry.partitions), draws.bits())
+        width = min(draws.low_biased(*family.entry.nodes), len(family.hosts), max(1, size // 6))
+        first = draws.below(len(family.hosts) - width + 1)
+        return family.hosts[first : first + width]
+
     def _burst(self, line: int) -> None:
         """Put a benign burst of one daemon on one host over the routine lines from here on."""
         draws, roster = self._draws, self._roster
@@ -179,11 +188,15 @@ class Schedule:
         pool = [leading, *_some(draws, pool)[:2]]
         host = draws.choice(leading.hosts)
         span = draws.between(size, size * 12)
+        peers: Sequence[int] = (host,)
+        if self._burst_over != (1,):
+            peers = roster.neighbours(host, draws.choice(self._burst_over))
         for place in sorted(draws.below(span) for _ in range(size)):
             if line + place < self._routine:
                 template = pool[draws.low_biased(0, len(pool) - 1)]
                 at = (line + place) << PLACE_BITS
-                self._put(self._overlays, at, template, host, draws.bits())
+                at_host = draws.choice(peers) if len(peers) > 1 else host
+                self._put(self._overlays, at, template, at_host, draws.bits())
 
     def _put(
         self, heap: list[Placed], place: int, template: Template, host: int, draw: int
@@ -196,6 +209,12 @@ class Schedule:
 def _some(draws: Draws, templates: list[Template]) -> list[Template]:
     """A storm shows one template of a family at least, mostly several, seldom all."""
     return draws.shuffled(templates)[: draws.between(min(2, len(templates)), len(templates))]
+
+
+def _partition(hosts: Sequence[int], size: int, draw: int) -> Sequence[int]:
+    """One of the parts of `size` that a machine is divided into."""
+    first = draw % max(1, len(hosts) // size) * size
+    return hosts[first : first + size]
 
 
 def _before(heap: list[Placed], line: int) -> list[Placed]:

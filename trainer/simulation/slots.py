@@ -49,6 +49,9 @@ _WORDS = _words("""
     alpha guest test oracle images mirror install weather public webmaster archive student
     demo printer support library
 """)
+_NOUNS = _words("""
+    timeout quota policy binding migration spawning resize backing permission limit topology
+""")
 _DOMAINS = _words("""
     lab.example cluster.example campus.example partner.example mail.example
 """)
@@ -124,6 +127,21 @@ _MAKERS: dict[str, "Callable[[Draws], str]"] = {
 }
 _NEEDS_HOSTS = "node"
 
+# Those that came later: a slot's place in the list is its stream, and must stay as it is.
+_LATER_MAKERS: dict[str, "Callable[[Draws], str]"] = {
+    "thread": lambda d: str(d.low_biased(11, 19_000)),
+    "apipid": lambda d: str(25_740 + d.below(4)),
+    "daemonpid": lambda d: str(1_988 + d.below(2)),
+    "noun": lambda d: d.choice(_NOUNS),
+    "partition": lambda d: f"R{d.below(8)}{d.below(8)}-M{d.below(2)}",
+    "card": lambda d: f"R{d.below(8)}{d.below(8)}-M{d.below(2)}-N{d.below(16):X}",
+    "axis": lambda d: d.choice("xyz"),
+    "torus": lambda d: f"({d.below(32)},{d.below(32)},{d.below(64)})",
+    "dcr": lambda d: f"0x{d.below(1 << 12):04x}",
+    "serial": lambda d: f"203231503833343000000000594c31304b34{d.below(1 << 40):012x}",
+}
+_ALL_MAKERS = {**_MAKERS, **_LATER_MAKERS}
+
 
 def slots_of(text: str) -> list[str]:
     """The slots of a template, in their order."""
@@ -132,7 +150,7 @@ def slots_of(text: str) -> list[str]:
 
 def unknown_slots(text: str) -> list[str]:
     """The slots of a template that nothing can fill; a stray brace shows as an empty name."""
-    slots = [slot for slot in slots_of(text) if slot not in _MAKERS and slot != _NEEDS_HOSTS]
+    slots = [slot for slot in slots_of(text) if slot not in _ALL_MAKERS and slot != _NEEDS_HOSTS]
     stray = _SLOT.sub("", text)
     return slots + [""] * ("{" in stray or "}" in stray)
 
@@ -153,7 +171,8 @@ class SlotTables:
     def __init__(self, streams: "Callable[[int], Draws]", nodes: tuple[str, ...]) -> None:
         self._streams = streams
         self._nodes = nodes
-        self._numbers = {slot: number for number, slot in enumerate((*_MAKERS, _NEEDS_HOSTS))}
+        slots = (*_MAKERS, _NEEDS_HOSTS, *_LATER_MAKERS)
+        self._numbers = {slot: number for number, slot in enumerate(slots)}
         self._tables: dict[str, tuple[str, ...]] = {}
 
     def table(self, slot: str) -> tuple[str, ...]:
@@ -163,7 +182,7 @@ class SlotTables:
             if slot == _NEEDS_HOSTS:
                 texts = (draws.choice(self._nodes) for _ in range(TABLE_SIZE))
             else:
-                make = _MAKERS[slot]
+                make = _ALL_MAKERS[slot]
                 texts = (make(draws) for _ in range(TABLE_SIZE))
             self._tables[slot] = tuple(texts)
         return self._tables[slot]
