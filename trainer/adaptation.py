@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.encoder import Encoder
     from crosyslog.systems import System
+    from trainer.labelled_lines import KnownVectors, LabelledLines
 
 #: The share of the support's own templates that may count as novel beside the rest of it.
 _NOVEL_SHARE = 0.05
@@ -32,11 +33,11 @@ _NOVEL_RANGE = (0.3, 0.95)
 
 def adapt(
     base: Bundle,
-    support: pl.DataFrame,
+    support: pl.DataFrame | LabelledLines,
     *,
     system: System,
     target: str,
-    encoder: Encoder,
+    encoder: Encoder | KnownVectors,
     cache: EmbeddingCache,
     version: str = "unsaved",
     command: str = "",
@@ -49,10 +50,10 @@ def adapt(
 
     Args:
         base: where to start.
-        support: a frame of lines (`text`, `label`) in the order they were written.
+        support: lines in the order they were written; of a frame, `text` and `label` are read.
         system: the profile that splits the target's lines.
         target: the target's name.
-        encoder: the encoder of the base.
+        encoder: the encoder of the base, or its vectors of all templates of the support.
         cache: where vectors are kept.
         version: the bundle's version in the store.
         command: what was called, for the manifest.

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from crosyslog.terminal import run
-from trainer.commands import adapt, download, evaluate, models, simulate, systems, train
+from trainer.commands import adapt, download, evaluate, models, prepare, simulate, systems, train
 
 app = typer.Typer(
     name="trainer", rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
@@ -27,6 +27,7 @@ def trainer(context: typer.Context) -> None:
 app.add_typer(systems.app, name="systems")
 app.command("simulate")(simulate.simulate)
 app.command("download")(download.download)
+app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("adapt")(adapt.adapt)
 app.command("evaluate")(evaluate.evaluate)

@@ -1,81 +1,118 @@
-"""Labelled log files, as every command reads them."""
+"""Labelled logs, as every command reads them: a log's file, or the folder `prepare` made of it."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crosyslog.errors import InputError, LabelError
 from crosyslog.systems import System, load_system, system_names
 from trainer.screen import progress
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.encoder import Encoder
-
-#: Templates that are encoded between two movements of the progress bar: about half a second.
-_ENCODED_AT_ONCE = 128
+    from trainer.labelled_lines import KnownVectors, LabelledLines
 
 
-def system_of(target: str, given: str | None) -> System:
-    """The profile of a target's lines: the one that was given, else that of its name, else plain.
+def system_of(target: str, given: str | None, log: Path) -> System:
+    """The profile of a target's lines: the given one, else the prepared log's, else of its name.
+
+    Without any of these it is plain.
 
     Raises:
         SystemProfileError: the given profile is unknown or malformed.
+        InputError: the log is a folder that is not prepared.
     """
     if given is not None:
         return load_system(given)
+    if log.is_dir():
+        from trainer.prepared_logs import PreparedLog
+
+        return PreparedLog(log).manifest.system
     return load_system(target if target in system_names() else "plain")
 
 
-def read_labelled(path: Path, system: System) -> "pl.DataFrame":
-    """The labelled lines of a log, in the order they were written.
-
-    Returns:
-        The columns of `crosyslog.lines.read_lines`, and `offset`, the line's place in the file.
+def read_labelled(path: Path, system: System) -> "LabelledLines":
+    """The labelled lines of a log or of a prepared log, in the order they were written.
 
     Raises:
-        InputError: the file cannot be read, is empty, or no line of it is one of the system's.
+        InputError: it cannot be read, is empty, or is not one of the system's.
         LabelError: no line has a label.
     """
-    import polars as pl
-
-    from crosyslog.lines import read_lines
+    from trainer.labelled_lines import number_lines
 
     if "label" not in system.groups:
         raise LabelError(
             f"the profile {system.name} knows no labels: say with --system which system wrote "
             f"{path} ({_labelled_systems()}, or a profile of your own)"
         )
-    lines = read_lines(path, system).with_row_index("offset")
+    if path.is_dir():
+        return _read_prepared(path, system)
+    from crosyslog.lines import read_lines
+
+    lines = read_lines(path, system)
     if not lines["split"].any():
         raise InputError(
             f"{path} is no log of {system.name}: none of its {lines.height:,} lines splits; "
             f"see `trainer systems check {system.name} FILE`"
         )
-    labelled = lines.filter(pl.col("label").is_not_null())
-    if labelled.is_empty():
-        raise LabelError(
-            f"no line of {path} has a label: a labelled log of {system.name} starts each line "
-            f"with {system.fields.normal!r} or an alert tag"
-        )
-    return labelled.with_columns(pl.col("offset").cast(pl.Int64))
+    return number_lines(lines, str(path), system.fields.normal)
+
+
+def encoder_for(logs: Sequence["LabelledLines"], name: str) -> "Encoder | KnownVectors":
+    """What their vectors come from: an encoder, loaded only if a log is not prepared."""
+    if logs and (known := logs[0].vectors) is not None and all(log.vectors for log in logs):
+        return known
+    from crosyslog.encoder import load_encoder
+
+    return load_encoder(name)
+
+
+def cache_for(log: "LabelledLines") -> "EmbeddingCache":
+    """Where vectors are looked up: for a prepared log it holds those, in memory alone."""
+    from crosyslog.embedding_cache import EmbeddingCache
+    from crosyslog.locations import default_cache
+
+    if log.vectors is None:
+        return EmbeddingCache(default_cache())
+    cache = EmbeddingCache(max_entries=len(log.templates))
+    cache.vectors(log.templates, log.vectors)
+    return cache
 
 
 def encode_with_progress(
-    texts: Sequence["pl.Series"], encoder: "Encoder", cache: "EmbeddingCache"
+    logs: Sequence["LabelledLines"], encoder: "Encoder | KnownVectors", cache: "EmbeddingCache"
 ) -> None:
-    """Puts the vectors of all templates of the texts into the cache, behind a progress bar."""
-    import polars as pl
+    """Puts the vectors that are not known yet into the cache, behind a progress bar."""
+    from trainer.labelled_lines import encode_in_pieces
 
-    from crosyslog.masking import mask
+    texts = sorted({text for log in logs if log.vectors is None for text in log.templates})
+    if not texts:
+        return
+    with progress("encoding templates", len(texts)) as moved:
+        done = 0
+        for rows, _ in encode_in_pieces(texts, encoder, cache):
+            done += len(rows)
+            moved(done)
 
-    templates = pl.concat([mask(part.rename("text")).unique() for part in texts]).unique().sort()
-    with progress("encoding templates", len(templates)) as done:
-        for start in range(0, len(templates), _ENCODED_AT_ONCE):
-            cache.vectors(templates.slice(start, _ENCODED_AT_ONCE).to_list(), encoder)
-            done(start + _ENCODED_AT_ONCE)
+
+def _read_prepared(folder: Path, system: System) -> "LabelledLines":
+    from trainer.prepared_logs import PreparedLog
+
+    log = PreparedLog(folder)
+    own = log.manifest.system
+    if own.name != system.name:
+        raise InputError(f"{folder} is a prepared log of {own.name}, not of {system.name}")
+    if _how_it_splits(own) != _how_it_splits(system):
+        raise InputError(
+            f"the prepared log {folder} was made with another profile {own.name} than there is "
+            "now: prepare the log again"
+        )
+    return log.labelled()
+
+
+def _how_it_splits(system: System) -> dict[str, Any]:
+    return system.model_dump(exclude={"description", "examples"})
 
 
 def _labelled_systems() -> str:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from crosyslog.errors import LabelError
-from crosyslog.masking import mask
+from crosyslog.errors import EncoderError, LabelError
 from crosyslog.windows import WINDOW
+from trainer.labelled_lines import LabelledLines, number_lines
 from trainer.maml import Lines, Tasks
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.encoder import Encoder
+    from trainer.labelled_lines import KnownVectors
 
 #: Shares of alerts that a support and a query may hold (DETECTION: the honest protocol).
 SUPPORT_ALERTS = (0.05, 0.60)
@@ -57,31 +58,29 @@ class LabelledStream:
 
 
 def labelled_stream(
-    name: str, lines: pl.DataFrame, encoder: Encoder, cache: EmbeddingCache
+    name: str,
+    lines: pl.DataFrame | LabelledLines,
+    encoder: Encoder | KnownVectors,
+    cache: EmbeddingCache,
 ) -> LabelledStream:
-    """The labelled lines of a frame as a stream; lines without a label are left out.
+    """The labelled lines of a log as a stream; lines of a frame without a label are left out.
 
     Raises:
         LabelError: no line has a label.
+        EncoderError: the lines come with the vectors of another encoder.
     """
-    import polars as pl
-
-    labelled = lines.filter(pl.col("label").is_not_null())
-    if labelled.is_empty():
-        raise LabelError(
-            f"no line of {name} has a label: a labelled log starts each line with '-' or an alert "
-            "tag; `trainer systems check` shows how a profile splits a file"
+    if not isinstance(lines, LabelledLines):
+        lines = number_lines(lines, name)
+    if lines.vectors is None:
+        vectors = cache.vectors(lines.templates, encoder)
+    elif lines.vectors.id == encoder.id:
+        vectors = lines.vectors.encode(lines.templates)
+    else:
+        raise EncoderError(
+            f"the prepared log of {name} holds vectors of the encoder {lines.vectors.id}, and "
+            f"{encoder.id} is needed: prepare it with that one ({encoder.name}), or name the log"
         )
-    templates = mask(labelled["text"])
-    distinct = templates.unique(maintain_order=True)
-    rows = templates.replace_strict(distinct, pl.int_range(len(distinct), eager=True))
-    return LabelledStream(
-        name,
-        distinct.to_list(),
-        cache.vectors(distinct.to_list(), encoder),
-        rows.to_numpy().astype(np.int64),
-        labelled["label"].to_numpy().astype(np.bool_),
-    )
+    return LabelledStream(name, lines.templates, vectors, lines.rows, lines.labels)
 
 
 def positions(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosyslog.encoder import Encoder
+    from trainer.labelled_lines import KnownVectors
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -120,7 +121,7 @@ def train_base(
     *,
     name: str,
     config: TrainingConfig,
-    encoder: Encoder,
+    encoder: Encoder | KnownVectors,
     command: str,
     progress: Callable[[int, float], None] | None = None,
 ) -> Bundle:

@@ -17,7 +17,8 @@ def adapt(
     *,
     target: Annotated[str, typer.Option(metavar="NAME", help="the system to adapt to")],
     log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="a labelled log: all its labels are used")
+        Path | None,
+        typer.Option(metavar="PATH", help="a labelled log, or a prepared one: all labels are used"),
     ] = None,
     system: Annotated[
         str | None,
@@ -37,25 +38,29 @@ def adapt(
         )
     from crosyslog.locations import default_store
     from crosyslog.store import Store, base_path
-    from trainer.labelled_logs import encode_with_progress, read_labelled, system_of
+    from trainer.labelled_logs import (
+        encode_with_progress,
+        encoder_for,
+        read_labelled,
+        system_of,
+    )
 
     models = Store(store or default_store())
     models.versions(target)  # refuses an impossible name before any work
-    profile = system_of(target, system)
+    profile = system_of(target, system, log)
     start = base_path(base)
     support = read_labelled(log, profile)
 
     from crosyslog.bundle import load_bundle, write_bundle
     from crosyslog.embedding_cache import EmbeddingCache
-    from crosyslog.encoder import load_encoder
     from crosyslog.locations import default_cache
     from crosyslog.threads import torch_threads
     from trainer import adaptation
 
     origin = load_bundle(start)
-    encoder = load_encoder(origin.manifest.encoder.name)
+    encoder = encoder_for([support], origin.manifest.encoder.name)
     cache = EmbeddingCache(default_cache())
-    encode_with_progress([support["text"]], encoder, cache)
+    encode_with_progress([support], encoder, cache)
     words = ["trainer", "adapt", "--target", target, "--log", log.name]
     words += ["--system", system] if system else []
     with torch_threads(1):

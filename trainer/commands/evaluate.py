@@ -10,18 +10,19 @@ from crosyslog.errors import ToolMissingError
 from crosyslog.store import DEFAULT_BASE
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from crosyslog.bundle import Bundle
     from crosyslog.systems import System
     from trainer.evaluation import Method, Plan
+    from trainer.labelled_lines import LabelledLines
     from trainer.tasks import LabelledStream
 
 
 def evaluate(
     *,
     target: Annotated[str, typer.Option(metavar="NAME", help="the system to be judged on")],
-    log: Annotated[Path, typer.Option(metavar="FILE", help="a labelled log of it")],
+    log: Annotated[
+        Path, typer.Option(metavar="PATH", help="a labelled log of it, or a prepared one")
+    ],
     system: Annotated[
         str | None,
         typer.Option(metavar="PROFILE", help="how lines split  [default: the target's name]"),
@@ -57,7 +58,7 @@ def evaluate(
     names = check_methods(method or [])
     if output is not None:
         check_output(output)
-    profile = system_of(target, system)
+    profile = system_of(target, system, log)
     folder = None
     if set(names) & set(BASED):
         from crosyslog.manifest import load_manifest
@@ -67,7 +68,7 @@ def evaluate(
         refuse_known(load_manifest(folder)[0], target, profile)
     plan = Plan(support=support, seeds=seeds, first_seed=first_seed, tasks=tasks)
     lines = read_labelled(log, profile)
-    drawn = draw(lines["label"].to_numpy(), plan)
+    drawn = draw(lines.labels, plan)
     origin, stream, methods = _prepare(folder, names, target, lines, plan, profile)
     positions = len(drawn.tasks) + len(drawn.outside)
     with torch_threads(1), progress("judging tasks", positions) as done:
@@ -85,34 +86,36 @@ def _prepare(
     folder: Path | None,
     names: list[str],
     target: str,
-    lines: "pl.DataFrame",
+    lines: "LabelledLines",
     plan: "Plan",
     profile: "System",
 ) -> tuple["Bundle | None", "LabelledStream", list[tuple[str, "Method"]]]:
     """The base, the stream with its vectors, and the methods over it."""
+    import polars as pl
+
     from crosyslog.bundle import load_bundle
-    from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.encoder import DEFAULT_ENCODER, load_encoder
-    from crosyslog.locations import default_cache
     from trainer.baselines import BASELINES
     from trainer.evaluation import BASED, BasedMethods, baseline
-    from trainer.labelled_logs import encode_with_progress
+    from trainer.labelled_logs import cache_for, encode_with_progress, encoder_for
     from trainer.tasks import labelled_stream
 
     base = load_bundle(folder) if folder is not None else None
-    encoder = load_encoder(base.manifest.encoder.name if base else DEFAULT_ENCODER)
-    cache = EmbeddingCache(default_cache())
-    encode_with_progress([lines["text"]], encoder, cache)
+    cache = cache_for(lines)
+    # The baselines need vectors alone; a base also says where to compute.
+    scoring = load_encoder(base.manifest.encoder.name) if base is not None else None
+    encoder = scoring or encoder_for([lines], DEFAULT_ENCODER)
+    encode_with_progress([lines], encoder, cache)
     stream = labelled_stream(target, lines, encoder, cache)
     methods = [(name, baseline(name, stream, plan)) for name in names if name in BASELINES]
-    if base is not None:
+    if base is not None and scoring is not None:
         based = BasedMethods(
             base,
             stream,
-            lines["offset"],
+            pl.Series("offset", lines.offsets),
             plan=plan,
             system=profile,
-            encoder=encoder,
+            encoder=scoring,
             cache=cache,
         )
         methods += [(name, based.method(name)) for name in names if name in BASED]

@@ -13,7 +13,7 @@ def train(
     *,
     source: Annotated[
         list[str],
-        typer.Option(metavar="NAME=PATH", help="a system and a labelled log of it; repeatable"),
+        typer.Option(metavar="NAME=PATH", help="a system, and a log of it or a prepared one"),
     ],
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="settings of the training, as TOML")
@@ -32,18 +32,19 @@ def train(
 
     from crosyslog.bundle import write_bundle
     from crosyslog.embedding_cache import EmbeddingCache
-    from crosyslog.encoder import load_encoder
+    from crosyslog.encoder import DEFAULT_ENCODER
     from crosyslog.locations import default_cache
     from crosyslog.threads import torch_threads
-    from trainer.labelled_logs import encode_with_progress, read_labelled
+    from trainer.labelled_logs import encode_with_progress, encoder_for, read_labelled
     from trainer.screen import progress, say, say_facts, say_json
     from trainer.tasks import labelled_stream
     from trainer.training import TrainingConfig, read_config, train_base
 
     settings = read_config(config) if config is not None else TrainingConfig()
     logs = {system: read_labelled(path, systems[system]) for system, path in named.items()}
-    encoder, cache = load_encoder(), EmbeddingCache(default_cache())
-    encode_with_progress([log["text"] for log in logs.values()], encoder, cache)
+    read = list(logs.values())
+    encoder, cache = encoder_for(read, DEFAULT_ENCODER), EmbeddingCache(default_cache())
+    encode_with_progress(read, encoder, cache)
     streams = [labelled_stream(system, log, encoder, cache) for system, log in logs.items()]
     with torch_threads(1), progress("meta-training", settings.outer_steps) as done:
         bundle = train_base(
