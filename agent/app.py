@@ -44,13 +44,13 @@ class App:
     """
 
     def __init__(
-        self, settings: Settings, load: Callable[[str, str], Encoder] = load_encoder
+        self, settings: Settings, load: Callable[[str, str, str], Encoder] = load_encoder
     ) -> None:
         """Prepares an agent that does nothing yet.
 
         Args:
             settings: all of them.
-            load: loads an encoder by name and device.
+            load: loads an encoder by name, device and precision.
         """
         self.metrics = Metrics()
         self.http = HttpServer(self.metrics.registry, self)
@@ -163,7 +163,7 @@ class App:
 
 
 def load_judge(
-    settings: Settings, load: Callable[[str, str], Encoder] = load_encoder
+    settings: Settings, load: Callable[[str, str, str], Encoder] = load_encoder
 ) -> tuple[Model, Judge, EmbeddingCache]:
     """The model of the settings' target, ready to judge; the cache is to be closed.
 
@@ -172,8 +172,10 @@ def load_judge(
         EncoderError, SettingError: the encoder cannot be loaded.
     """
     model = find_model(Store(settings.model.store), settings.target, settings.model.base)
-    name = settings.encoder.name or model.bundle.manifest.encoder.name
-    encoder = load(name, settings.encoder.device)
+    wanted, made_with = settings.encoder, model.bundle.manifest.encoder
+    encoder = load(
+        wanted.name or made_with.name, wanted.device, wanted.precision or made_with.precision
+    )
     cache = EmbeddingCache(settings.encoder.cache, settings.encoder.cache_entries)
     return model, Judge(model, encoder, cache, settings.model.threshold), cache
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from crosyslog.encoder import Encoder
 from crosyslog.events import build_events
 from crosyslog.lines import decode, split
 from crosyslog.scorer import Scorer
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosyslog.embedding_cache import EmbeddingCache
+    from crosyslog.encoder import Encoder
     from crosyslog.store import Model
     from crosyslog.windows import PartitionState
 
@@ -127,7 +127,7 @@ class Judge:
         )
 
 
-class _AbandonableEncoder(Encoder):
+class _AbandonableEncoder:
     """An encoder that stops between two pieces of its work once nobody wants the result.
 
     The cache encodes in pieces of at most a quarter of a second and keeps each: a cold batch can
@@ -135,19 +135,12 @@ class _AbandonableEncoder(Encoder):
     """
 
     def __init__(self, encoder: Encoder) -> None:
+        self.id = encoder.id
         self.name = encoder.name
+        self.dim = encoder.dim
         self.device = encoder.device
         self.wanted: Callable[[], bool] = lambda: True
         self._inner = encoder
-        self._id = encoder.id
-
-    @property
-    def dim(self) -> int:
-        return self._inner.dim
-
-    @property
-    def id(self) -> str:
-        return self._id
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if not self.wanted():

@@ -41,7 +41,7 @@ class Scanned(NamedTuple):
 
 
 def scan(
-    source: str, settings: Settings, load: Callable[[str, str], Encoder] = load_encoder
+    source: str, settings: Settings, load: Callable[[str, str, str], Encoder] = load_encoder
 ) -> None:
     """Judges the lines of a file, or of standard input for `-`.
 
@@ -51,7 +51,7 @@ def scan(
     Args:
         source: a path, or `-`.
         settings: those of the batch, the encoder and the model count.
-        load: loads an encoder by name and device.
+        load: loads an encoder by name, device and precision.
 
     Raises:
         InputError: the file cannot be read, is empty, or is no text.

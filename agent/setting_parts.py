@@ -184,6 +184,13 @@ class EncoderSettings(_Part):
         ),
     ] = None
     device: Annotated[str, Field(description="auto, cpu, cuda or cuda:N")] = "auto"
+    precision: Annotated[
+        Literal["fp32", "bf16", "int8"] | None,
+        Field(
+            description="fp32, bf16 or int8; the one that the model was made with if not set, "
+            "since it works with no other"
+        ),
+    ] = None
     cache: Annotated[Path, Field(description="the folder of encoded templates")] = Field(
         default_factory=default_cache
     )

@@ -41,6 +41,11 @@ class EncoderReference(_Part):
     name: str
     dim: PositiveInt
 
+    @property
+    def precision(self) -> str:
+        """The numeric class, which ends the id."""
+        return self.id.rpartition(":")[2]
+
 
 class Threshold(_Part):
     """From which score on a line is an anomaly, and how that was chosen."""

@@ -77,7 +77,8 @@ class Scorer:
             raise BundleVersionError(
                 f"the bundle {bundle.manifest.target}/{bundle.manifest.version} was made with the "
                 f"encoder {wanted.id} ({wanted.name}) and {encoder.id} is loaded: set "
-                f"encoder.name={wanted.name}, or adapt again"
+                f"encoder.name={wanted.name} and encoder.precision={wanted.precision}, or adapt "
+                "again"
             )
         self.bundle = bundle
         self.threshold = bundle.manifest.threshold.value if threshold is None else threshold

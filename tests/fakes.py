@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosyslog.encoder import Encoder
 from crosyslog.manifest import (
     DetectorShape,
     EncoderReference,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from crosyslog.bundle import Bundle
     from crosyslog.detector import LstmDetector
+    from crosyslog.encoder import Encoder
     from crosyslog.store import Store
 
 #: What `tiny_bundle` was adapted on unless a test says otherwise: template to "is an alert".
@@ -60,7 +60,7 @@ class HashVectors:
 
     @cached_property
     def id(self) -> str:
-        return f"fake:{self.name}:{self._dim}"
+        return f"fake:{self.name}:{self._dim}:fp32"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         self.encoded.extend(texts)
@@ -72,14 +72,10 @@ class HashVectors:
         return vectors.astype(np.float16).astype(np.float32)
 
 
-class FakeEncoder(HashVectors, Encoder):
+class FakeEncoder(HashVectors):
     """`HashVectors` wherever an `Encoder` is asked for."""
 
-    def __init__(self, name: str = "fake", dim: int = 16) -> None:
-        import torch
-
-        super().__init__(name, dim)
-        self.device = torch.device("cpu")
+    device = "cpu"
 
 
 def tiny_bundle(

@@ -1,17 +1,31 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from crosyslog.encoder import choose_device, load_encoder
+from crosyslog.encoder import DEFAULT_ENCODER, choose_device, load_encoder
+from crosyslog.encoders.saved_bert import find_bert
 from crosyslog.errors import EncoderError, SettingError
+from crosyslog.threads import torch_threads
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from numpy.typing import NDArray
 
     from crosyslog.encoder import Encoder
+
+ROOT = Path(__file__).parents[2]
+
+#: Of which a machine's models and caches are: it changes with the encoder's package alone.
+MINILM = "minilm:7aabbfe8c597:mean:fp32"
 
 TEXTS = [
     "kernel panic on node #",
@@ -23,27 +37,74 @@ TEXTS = [
     "a much longer template " * 8,
 ]
 
+#: What no BERT expects: long words, other scripts, control characters, special tokens as text.
+STRANGE = [
+    "x" * 500,
+    "ядро упало на узле",
+    "内核 崩溃",
+    "\x00\x1b[31m\t",
+    "[CLS] [MASK]",
+    "🔥 " * 90,
+]
 
-def save_tiny_bert(folder: Path, seed: int, *, pooler: bool = True) -> str:
+
+def save_tiny_bert(folder: Path, seed: int, *, kind: str = "BertModel", **more: bool) -> str:
     """Saves a BERT of a few random weights, with a tokenizer of a few words."""
     import torch
-    from transformers import BertConfig, BertModel
+    import transformers
 
     torch.manual_seed(seed)
-    config = BertConfig(
+    config = transformers.BertConfig(
         vocab_size=8,
         hidden_size=16,
-        num_hidden_layers=1,
+        num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=32,
+        initializer_range=0.5,
     )
-    BertModel(config, add_pooling_layer=pooler).save_pretrained(folder)
+    getattr(transformers, kind)(config, **more).save_pretrained(folder)
+    save_tokenizer(folder)
+    return str(folder)
+
+
+def save_tokenizer(folder: Path) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "node", "disk", "#"]
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(
         '{"tokenizer_class": "BertTokenizer", "do_lower_case": true}', encoding="utf-8"
     )
-    return str(folder)
+
+
+def write_json(folder: Path, name: str, **content: object) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+
+def by_transformers(
+    folder: str, texts: list[str], pooling: str = "mean", max_tokens: int = 128
+) -> NDArray[np.float32]:
+    """The vectors as the library's own documentation computes them, one text after another."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
+    vectors = []
+    with torch_threads(1), torch.inference_mode():
+        for text in texts:
+            tokens = tokenizer(text, truncation=True, max_length=max_tokens, return_tensors="pt")
+            hidden_LD = model.eval()(**tokens).last_hidden_state[0]
+            pooled = {
+                "mean": hidden_LD.mean(0),
+                "cls": hidden_LD[0],
+                "max": hidden_LD.max(0).values,
+            }[pooling]
+            vectors.append((pooled / pooled.norm()).numpy())
+    return np.stack(vectors)
+
+
+def cosines(some: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(some, axis=1) * np.linalg.norm(others, axis=1)
+    return np.asarray((some * others).sum(axis=1) / lengths)
 
 
 def test_vectors_have_length_one_and_fit_fp16(encoder: Encoder) -> None:
@@ -74,6 +135,68 @@ def test_no_texts_have_no_vectors(encoder: Encoder) -> None:
     assert vectors.dtype == np.float32
 
 
+@settings(max_examples=40, deadline=None)
+@given(text=st.text(st.characters(), max_size=60))
+def test_no_text_makes_it_fail(encoder: Encoder, text: str) -> None:
+    assert np.isfinite(encoder.encode([text, text + "\ud800"])).all()
+
+
+def test_onnxruntime_and_torch_make_the_same_vectors(encoder: Encoder) -> None:
+    calibration = ROOT / "crosyslog" / "encoders" / "calibration.txt"
+    texts = [*TEXTS, *STRANGE, *calibration.read_text(encoding="utf-8").splitlines()]
+    expected = by_transformers(str(find_bert(DEFAULT_ENCODER).folder), texts, max_tokens=256)
+    vectors = encoder.encode(texts)
+    assert cosines(vectors, expected).min() > 0.9999
+    np.testing.assert_allclose(vectors, expected, atol=1.3e-4)
+
+
+def test_models_and_caches_of_before_keep_their_encoder(encoder: Encoder) -> None:
+    assert encoder.id == MINILM
+    assert encoder.name == DEFAULT_ENCODER
+    assert encoder.device == "cpu"
+
+
+def test_on_a_cpu_neither_torch_nor_transformers_is_imported() -> None:
+    code = (
+        "import sys\nfrom crosyslog.encoder import load_encoder\n"
+        "load_encoder(device='cpu').encode(['disk # failed'])\n"
+        "print(*{'torch', 'transformers'} & set(sys.modules))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (run.stdout, run.stderr) == ("\n", "")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_saved_model_says_how_it_pools_and_how_many_tokens_count(
+    tmp_path: Path, pooling: str, precision: Literal["fp32", "bf16"]
+) -> None:
+    folder = save_tiny_bert(tmp_path / "bert", seed=1)
+    modes = {
+        f"pooling_mode_{mode}": mode.startswith(pooling)
+        for mode in ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
+    }
+    modes["pooling_mode_mean_sqrt_len_tokens"] = False
+    write_json(tmp_path / "bert", "1_Pooling/config.json", **modes, include_prompt=True)
+    write_json(tmp_path / "bert", "sentence_bert_config.json", max_seq_length=5)
+    texts = ["node", "disk # node", "node disk # disk # node", ""]
+    encoder = load_encoder(folder, "cpu", precision)
+    assert encoder.id.endswith(f":{pooling}:{precision}")
+    expected = by_transformers(folder, texts, pooling, max_tokens=5)
+    least = 0.9999 if precision == "fp32" else 0.99
+    assert cosines(encoder.encode(texts), expected).min() > least
+    np.testing.assert_array_equal(*encoder.encode(["node disk # disk", "node disk # node"]))
+
+
+def test_a_model_that_pools_in_another_way_is_refused(tmp_path: Path) -> None:
+    folder = save_tiny_bert(tmp_path / "bert", seed=1)
+    write_json(tmp_path / "bert", "1_Pooling/config.json", pooling_mode_lasttoken=True)
+    with pytest.raises(EncoderError, match=r"pools by lasttoken: use one that pools by mean, cls"):
+        load_encoder(folder, "cpu")
+
+
 def test_the_id_names_the_weights(tmp_path: Path, encoder: Encoder) -> None:
     one = save_tiny_bert(tmp_path / "one" / "bert", seed=1)
     other = save_tiny_bert(tmp_path / "other" / "bert", seed=2)
@@ -85,25 +208,96 @@ def test_the_id_names_the_weights(tmp_path: Path, encoder: Encoder) -> None:
     np.testing.assert_array_equal(first.encode(["node disk"]), again.encode(["node disk"]))
 
 
-def test_the_id_is_stable_for_a_bert_that_was_saved_without_its_pooler(tmp_path: Path) -> None:
-    folder = save_tiny_bert(tmp_path / "bert", seed=1, pooler=False)
-    assert load_encoder(folder).id == load_encoder(folder).id
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {},
+        {"add_pooling_layer": False},
+        {"kind": "BertForMaskedLM"},
+        {"kind": "BertForSequenceClassification"},
+    ],
+)
+def test_the_id_is_the_same_whatever_runs_the_model(tmp_path: Path, saved: dict[str, Any]) -> None:
+    folder = save_tiny_bert(tmp_path / "bert", seed=1, **saved)
+    fast, slow = load_encoder(folder, "cpu"), load_encoder(folder, "cpu", "bf16")
+    assert fast.id.removesuffix("fp32") == slow.id.removesuffix("bf16")
+    expected = by_transformers(folder, ["node disk", "# disk"])
+    assert cosines(fast.encode(["node disk", "# disk"]), expected).min() > 0.9999
+
+
+def test_a_model_of_another_make_is_run_by_torch(tmp_path: Path) -> None:
+    import torch
+    from transformers import DistilBertConfig, DistilBertModel
+
+    torch.manual_seed(1)
+    config = DistilBertConfig(vocab_size=8, dim=16, n_layers=1, n_heads=2, hidden_dim=32)
+    folder = tmp_path / "distilbert"
+    DistilBertModel(config).save_pretrained(folder)
+    save_tokenizer(folder)
+    encoder, texts = load_encoder(str(folder), "cpu"), ["node disk # disk", "", "disk"]
+    assert encoder.dim == 16
+    assert cosines(encoder.encode(texts), by_transformers(str(folder), texts)).min() > 0.9999
+    with pytest.raises(EncoderError, match="cannot run in int8"):
+        load_encoder(str(folder), "cpu", "int8")
+
+
+def test_a_model_is_found_by_its_name_where_it_was_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "models--someone--tiny"
+    save_tiny_bert(model / "snapshots" / "0123", seed=1)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("0123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("crosyslog.encoders.saved_bert._has_network", lambda: False)
+    encoder = load_encoder("someone/tiny", "cpu")
+    assert encoder.name == "someone/tiny"
+    assert encoder.id.startswith("tiny:")
+    (model / "snapshots" / "0123" / "model.safetensors").unlink()
+    with pytest.raises(EncoderError, match="there is no encoder 'someone/tiny' here"):
+        load_encoder("someone/tiny", "cpu")
+
+
+def test_int8_is_a_class_of_its_own_and_close(encoder: Encoder) -> None:
+    rounded = load_encoder(device="auto", precision="int8")
+    assert rounded.id == MINILM.replace("fp32", "int8")
+    assert rounded.device == "cpu"
+    texts = [*TEXTS[:4], "disk # of node # failed", "session of # closed", "link # is down"]
+    vectors = rounded.encode(texts)
+    assert cosines(vectors, encoder.encode(texts)).min() > 0.98
+    # By ranges that are fixed: neither the texts beside it nor their length count.
+    together = rounded.encode([*texts, *TEXTS[4:]])[: len(texts)]
+    np.testing.assert_allclose(together, vectors, atol=1.3e-4)
+
+
+def test_what_int8_is_measured_on_is_part_of_its_class() -> None:
+    content = (ROOT / "crosyslog" / "encoders" / "calibration.txt").read_bytes()
+    # Another text gives other vectors: then the class needs another name, such as int8.2.
+    assert hashlib.sha256(content).hexdigest()[:12] == "b24ac51c9275"
 
 
 def test_an_unknown_encoder_is_refused_in_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    empty, broken = tmp_path / "empty", tmp_path / "broken"
+    empty, broken, partial = tmp_path / "empty", tmp_path / "broken", tmp_path / "partial"
     empty.mkdir()
-    save_tiny_bert(broken, seed=1)
+    for folder in (broken, partial):
+        save_tiny_bert(folder, seed=1)
     (broken / "model.safetensors").write_bytes(b"no weights at all")
-    for name in ("there-is-no-such-encoder", "no such name", str(empty), str(broken)):
-        with pytest.raises(EncoderError) as caught:
-            load_encoder(name, device="cpu")
-        assert str(caught.value) == (
-            f"there is no encoder {name!r} here: use 'minilm', the folder of a saved BERT, or a "
-            "Hugging Face name that this machine holds or can download"
-        )
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(partial / "model.safetensors")
+    del weights["encoder.layer.0.output.dense.weight"]
+    save_file(weights, partial / "model.safetensors", {"format": "pt"})
+    capfd.readouterr()
+    for name in ("there-is-no-such-encoder", "no such name", *map(str, (empty, broken, partial))):
+        for precision in ("fp32", "bf16"):
+            with pytest.raises(EncoderError) as caught:
+                load_encoder(name, "cpu", precision)
+            assert str(caught.value) == (
+                f"there is no encoder {name!r} here: use 'minilm', the folder of a saved BERT, or "
+                "a Hugging Face name that this machine holds or can download"
+            )
     assert capfd.readouterr() == ("", "")
 
 
@@ -115,8 +309,21 @@ def test_an_impossible_device_is_refused_in_one_line(device: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_impossible_precision_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingError) as caught:
+        load_encoder(device="cpu", precision="fp16")
+    assert str(caught.value) == ("encoder.precision='fp16' is not known: use fp32, bf16, int8")
+    monkeypatch.setattr("crosyslog.encoder.choose_device", lambda device: device)
+    with pytest.raises(SettingError) as caught:
+        load_encoder(device="cuda", precision="int8")
+    assert str(caught.value) == (
+        "encoder.precision='int8' runs on a CPU, not with encoder.device='cuda': use bf16 there, "
+        "or encoder.device=cpu"
+    )
+
+
 def test_auto_is_a_device_that_is_there() -> None:
     import torch
 
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu") == "cpu"

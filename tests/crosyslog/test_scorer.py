@@ -206,8 +206,9 @@ def test_another_encoder_is_refused_in_one_line(bundle: Bundle) -> None:
     with pytest.raises(BundleVersionError) as caught:
         Scorer(bundle, FakeEncoder("other"), EmbeddingCache())
     assert str(caught.value) == (
-        "the bundle spirit/0001 was made with the encoder fake:fake:16 (fake) and fake:other:16 is "
-        "loaded: set encoder.name=fake, or adapt again"
+        "the bundle spirit/0001 was made with the encoder fake:fake:16:fp32 (fake) and "
+        "fake:other:16:fp32 is loaded: set encoder.name=fake and encoder.precision=fp32, or adapt "
+        "again"
     )
 
 

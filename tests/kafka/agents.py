@@ -53,15 +53,15 @@ def agent_settings(servers: str, topic: str, folder: Path, **settings: object) -
     return load_settings(flags=chosen)
 
 
-def load_fake(name: str, device: str) -> Encoder:
+def load_fake(name: str, device: str, precision: str) -> Encoder:
     """In place of `load_encoder`."""
-    assert (name, device) == ("fake", "auto")
+    assert (name, device, precision) == ("fake", "auto", "fp32")
     return FakeEncoder()
 
 
 @asynccontextmanager
 async def running(
-    settings: Settings, load: Callable[[str, str], Encoder] = load_fake
+    settings: Settings, load: Callable[[str, str, str], Encoder] = load_fake
 ) -> AsyncIterator[App]:
     """An agent that runs; it is stopped at the end, and must end well."""
     app = App(settings, load)

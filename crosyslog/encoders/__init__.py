@@ -1,0 +1,1 @@
+"""How a saved BERT is read, and what runs it; `crosyslog.encoder` is the way in."""

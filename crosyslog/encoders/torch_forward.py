@@ -1,0 +1,69 @@
+"""A BERT run by torch: on a GPU, in bf16, and where its make is not that of `bert_graph`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosyslog.encoders.saved_bert import digest, is_needed, unknown
+from crosyslog.errors import EncoderError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from crosyslog.encoders.bert_encoder import Forward
+    from crosyslog.encoders.saved_bert import SavedBert
+
+
+def load_torch(bert: SavedBert, precision: str, device: str) -> tuple[Forward, str]:
+    """What runs a BERT, and the digest of its weights.
+
+    Raises:
+        EncoderError: the weights are not there or not whole, or it cannot run in int8.
+    """
+    if precision == "int8":
+        raise EncoderError(
+            f"the encoder {bert.name!r} cannot run in int8, which is for BERTs of the usual "
+            "make: set encoder.precision=fp32"
+        )
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    from crosyslog.threads import torch_threads
+
+    try:
+        # In float32 whatever it was saved in: the numeric class is ours to choose.
+        model, loading = AutoModel.from_pretrained(
+            bert.folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise unknown(bert.name) from error
+    # What is missing was drawn at random: often the pooler, which is not used here.
+    missing = set(loading["missing_keys"])
+    if any(is_needed(name) for name in missing):
+        raise unknown(bert.name)
+    model.eval().to(device)
+    name = digest(
+        {
+            key: tensor.float().cpu().numpy()
+            for key, tensor in model.state_dict().items()
+            if key not in missing
+        }
+    )
+    threads = torch.get_num_threads()
+    autocast = torch.autocast(
+        torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16"
+    )
+
+    def forward(ids_BL: NDArray[np.int64], mask_BL: NDArray[np.int64]) -> NDArray[np.float32]:
+        # The callers compute their small models with one thread: a BERT uses them all.
+        with torch_threads(threads), torch.inference_mode(), autocast:
+            hidden_BLD = model(
+                input_ids=torch.from_numpy(ids_BL).to(device),
+                attention_mask=torch.from_numpy(mask_BL).to(device),
+            ).last_hidden_state
+            return np.asarray(hidden_BLD.float().cpu().numpy(), dtype=np.float32)
+
+    return forward, name
