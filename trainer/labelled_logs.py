@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def system_of(target: str, given: str | None, log: Path) -> System:
-    """The profile of a target's lines: the given one, else the prepared log's, else of its name.
+    """The profile of a target's lines: the given one, else that of its name.
 
-    Without any of these it is plain.
+    Of another name, it is that of the prepared log, else plain.
 
     Raises:
         SystemProfileError: the given profile is unknown or malformed.
@@ -25,11 +25,13 @@ def system_of(target: str, given: str | None, log: Path) -> System:
     """
     if given is not None:
         return load_system(given)
+    if target in system_names():
+        return load_system(target)
     if log.is_dir():
         from trainer.prepared_logs import PreparedLog
 
         return PreparedLog(log).manifest.system
-    return load_system(target if target in system_names() else "plain")
+    return load_system("plain")
 
 
 def read_labelled(path: Path, system: System) -> "LabelledLines":
@@ -59,13 +61,15 @@ def read_labelled(path: Path, system: System) -> "LabelledLines":
     return number_lines(lines, str(path), system.fields.normal)
 
 
-def encoder_for(logs: Sequence["LabelledLines"], name: str) -> "Encoder | KnownVectors":
+def encoder_for(
+    logs: Sequence["LabelledLines"], name: str, precision: str = "fp32"
+) -> "Encoder | KnownVectors":
     """What their vectors come from: an encoder, loaded only if a log is not prepared."""
     if logs and (known := logs[0].vectors) is not None and all(log.vectors for log in logs):
         return known
     from crosyslog.encoder import load_encoder
 
-    return load_encoder(name)
+    return load_encoder(name, precision=precision)
 
 
 def cache_for(log: "LabelledLines") -> "EmbeddingCache":

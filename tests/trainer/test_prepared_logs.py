@@ -107,6 +107,9 @@ def test_without_a_profile_given_that_of_the_prepared_log_counts(
     assert command(*arguments, "--json") == 0
     assert json.loads(capfd.readouterr().out)["system"] == "spirit"
     assert "prepared log of spirit, not of bgl" in refused(capfd, *arguments, "--system", "bgl")
+    of_bgl = ("adapt", "--target", "bgl", "--base", "base", "--log", "made")
+    assert "prepared log of spirit, not of bgl" in refused(capfd, *of_bgl)
+    assert command(*of_bgl, "--system", "spirit") == 0
 
 
 @pytest.mark.parametrize("name", ["lines-00000.parquet", "templates.parquet", "vectors.npy"])
