@@ -58,7 +58,8 @@ def adapt(
     from trainer import adaptation
 
     origin = load_bundle(start)
-    encoder = encoder_for([support], origin.manifest.encoder.name)
+    made_with = origin.manifest.encoder
+    encoder = encoder_for([support], made_with.name, made_with.precision)
     cache = EmbeddingCache(default_cache())
     encode_with_progress([support], encoder, cache)
     words = ["trainer", "adapt", "--target", target, "--log", log.name]

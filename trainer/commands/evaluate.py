@@ -103,7 +103,10 @@ def _prepare(
     base = load_bundle(folder) if folder is not None else None
     cache = cache_for(lines)
     # The baselines need vectors alone; a base also says where to compute.
-    scoring = load_encoder(base.manifest.encoder.name) if base is not None else None
+    scoring = None
+    if base is not None:
+        made_with = base.manifest.encoder
+        scoring = load_encoder(made_with.name, precision=made_with.precision)
     encoder = scoring or encoder_for([lines], DEFAULT_ENCODER)
     encode_with_progress([lines], encoder, cache)
     stream = labelled_stream(target, lines, encoder, cache)

@@ -36,6 +36,9 @@ def prepare(
         str | None,
         typer.Option(metavar="NAME", help="what makes the vectors  [default: the shipped one]"),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="CLASS", help="fp32, bf16 (for a GPU) or int8 (for a CPU)")
+    ] = "fp32",
     json: Annotated[bool, typer.Option("--json", help="report as JSON")] = False,
 ) -> None:
     """Splits, masks and encodes a log once; train, adapt and evaluate read the result."""
@@ -61,7 +64,7 @@ def prepare(
     cache = EmbeddingCache(default_cache(), max_entries=_CACHED)
     try:
         # Before the lines are read: that it is missing must not be said after an hour.
-        source = load_encoder(encoder or DEFAULT_ENCODER)
+        source = load_encoder(encoder or DEFAULT_ENCODER, precision=precision)
         with _bars() as watcher:
             manifest, unsplit = preparation.prepare(
                 logs,
