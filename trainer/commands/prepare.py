@@ -119,7 +119,7 @@ def _report(
 def _bars() -> Iterator["Watcher"]:
     """Progress bars on standard error, if that is a terminal: lines, then templates."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True, markup=False, emoji=False, highlight=False)
     bars = Progress(
@@ -138,18 +138,21 @@ def _bars() -> Iterator["Watcher"]:
             self._templates = bars.add_task("encoding templates", visible=False, done="")
 
         def read(self, lines: int, share: float | None) -> None:
-            total = None if share is None else round(lines / max(share, 1e-9))
-            bars.update(
-                self._lines, completed=lines, total=total, done=self._rate(self._lines, "lines")
-            )
+            # A total that changes would make rich forget how fast it went: the share has one.
+            unit = 1.0 if share is None else lines / max(share, 1e-9)
+            self._move(self._lines, lines / unit, None if share is None else 1.0)
+            self._tell(self._lines, f"{lines:,} lines", unit)
 
         def encoded(self, templates: int, total: int) -> None:
-            done = self._rate(self._templates, "templates")
-            bars.update(self._templates, completed=templates, total=total, done=done, visible=True)
+            self._move(self._templates, templates, total)
+            self._tell(self._templates, f"{templates:,} templates", 1.0)
 
-        def _rate(self, task: int, what: str) -> str:
-            speed = bars.tasks[task].finished_speed or bars.tasks[task].speed or 0
-            return f"{bars.tasks[task].completed:,.0f} {what}, {speed:,.0f}/s"
+        def _move(self, task: TaskID, completed: float, total: float | None) -> None:
+            bars.update(task, completed=completed, total=total, visible=True)
+
+        def _tell(self, task: TaskID, done: str, unit: float) -> None:
+            speed = (bars.tasks[task].speed or 0) * unit
+            bars.update(task, done=f"{done}, {speed:,.0f}/s")
 
     with bars:
         yield Bars()
