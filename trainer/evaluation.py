@@ -22,7 +22,14 @@ import numpy as np
 from crosyslog.errors import LabelError, SettingError
 from trainer.baselines import BASELINES, Judgement, Known
 from trainer.metrics import Counts, average_precision, count
-from trainer.tasks import QUERY_ALERTS, QUERY_LINES, SUPPORT_ALERTS, LabelledStream
+from trainer.tasks import (
+    QUERY_ALERTS,
+    QUERY_LINES,
+    REASONS,
+    SUPPORT_ALERTS,
+    LabelledStream,
+    verdicts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -44,15 +51,6 @@ BASED = ("maml_lstm", "crosyslog")
 
 #: All methods, in the order of the tables.
 METHODS = (*BASELINES, *BASED)
-
-#: Why a position is no task, in the order in which it is looked at; a task has the number 0.
-REASONS = (
-    "fits",
-    "support_with_few_alerts",
-    "support_with_many_alerts",
-    "query_with_few_alerts",
-    "query_with_many_alerts",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,22 +102,6 @@ class MethodResult:
     outside: Counts
 
 
-def verdicts(labels: NDArray[np.bool_], plan: Plan) -> NDArray[np.int8]:
-    """Of every position where a support and a query find room, the number of its `REASONS`."""
-    before = np.concatenate(([0], np.cumsum(labels)))
-    start = np.arange(max(len(labels) - plan.support - plan.query + 1, 0))
-    middle, end = start + plan.support, start + plan.support + plan.query
-    support = (before[middle] - before[start]) / plan.support
-    query = (before[end] - before[middle]) / plan.query
-    fails = [
-        support < SUPPORT_ALERTS[0],
-        support > SUPPORT_ALERTS[1],
-        query < QUERY_ALERTS[0],
-        query > QUERY_ALERTS[1],
-    ]
-    return np.select(fails, range(1, len(REASONS)), default=0).astype(np.int8)
-
-
 def draw(labels: NDArray[np.bool_], plan: Plan) -> Drawn:
     """Draws the tasks of a stream; the same arguments give the same tasks.
 
@@ -137,7 +119,7 @@ def draw(labels: NDArray[np.bool_], plan: Plan) -> Drawn:
             f"none of the {len(labels):,} lines is an alert: there is nothing to be found, and "
             "nothing to measure"
         )
-    verdict = verdicts(labels, plan)
+    verdict = verdicts(labels, plan.support, plan.query)
     if verdict.all():
         why = Counter(REASONS[number] for number in verdict.tolist())
         said = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in why.most_common())

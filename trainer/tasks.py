@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 SUPPORT_ALERTS = (0.05, 0.60)
 QUERY_ALERTS = (0.002, 0.60)
 
+#: Why a position is no task, in the order in which it is looked at; a task has the number 0.
+REASONS = (
+    "fits",
+    "support_with_few_alerts",
+    "support_with_many_alerts",
+    "query_with_few_alerts",
+    "query_with_many_alerts",
+)
+
 #: Lines after the support that the query is drawn from.
 QUERY_LINES = 10_000
 
@@ -83,25 +92,29 @@ def labelled_stream(
     return LabelledStream(name, lines.templates, vectors, lines.rows, lines.labels)
 
 
+def verdicts(
+    labels: NDArray[np.bool_], support_lines: int, query_lines: int = QUERY_LINES
+) -> NDArray[np.int8]:
+    """Of every position where a support and a query find room, the number of its `REASONS`."""
+    before = np.concatenate(([0], np.cumsum(labels)))
+    start = np.arange(max(len(labels) - support_lines - query_lines + 1, 0))
+    middle, end = start + support_lines, start + support_lines + query_lines
+    support = (before[middle] - before[start]) / support_lines
+    query = (before[end] - before[middle]) / query_lines
+    fails = [
+        support < SUPPORT_ALERTS[0],
+        support > SUPPORT_ALERTS[1],
+        query < QUERY_ALERTS[0],
+        query > QUERY_ALERTS[1],
+    ]
+    return np.select(fails, range(1, len(REASONS)), default=0).astype(np.int8)
+
+
 def positions(
     labels: NDArray[np.bool_], support_lines: int, query_lines: int = QUERY_LINES
 ) -> NDArray[np.int64]:
     """Where a task can start: both its support and its query hold a fitting share of alerts."""
-    before = np.concatenate(([0], np.cumsum(labels)))
-    last = len(labels) - support_lines - query_lines
-    if last < 0:
-        return np.empty(0, dtype=np.int64)
-    start = np.arange(last + 1)
-    middle, end = start + support_lines, start + support_lines + query_lines
-    support = (before[middle] - before[start]) / support_lines
-    query = (before[end] - before[middle]) / query_lines
-    fits = (
-        (support >= SUPPORT_ALERTS[0])
-        & (support <= SUPPORT_ALERTS[1])
-        & (query >= QUERY_ALERTS[0])
-        & (query <= QUERY_ALERTS[1])
-    )
-    return np.flatnonzero(fits)
+    return np.flatnonzero(verdicts(labels, support_lines, query_lines) == 0)
 
 
 class TaskSampler:

@@ -22,7 +22,6 @@ from trainer.baselines import Judgement, Known
 from trainer.evaluation import (
     BASED,
     METHODS,
-    REASONS,
     BasedMethods,
     Drawn,
     Plan,
@@ -31,10 +30,9 @@ from trainer.evaluation import (
     draw,
     judge,
     refuse_known,
-    verdicts,
 )
 from trainer.report import Evaluation, show_evaluation
-from trainer.tasks import LabelledStream, labelled_stream, positions
+from trainer.tasks import REASONS, LabelledStream, labelled_stream, positions, verdicts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,9 +99,8 @@ def test_tasks_keep_the_bounds_and_the_order(
         assert len(judged) == query
         assert 0.05 <= known.mean() <= 0.6
         assert 0.002 <= judged.mean() <= 0.6
-    verdict = verdicts(labels, plan)
+    verdict = verdicts(labels, plan.support, plan.query)
     assert all(verdict[start] for _, start in drawn.outside)
-    assert np.flatnonzero(verdict == 0).tolist() == positions(labels, support, query).tolist()
     assert len(drawn.outside) <= sum(drawn.passed_over.values())
 
 
@@ -111,8 +108,7 @@ def test_why_a_position_is_no_task() -> None:
     labels = np.zeros(400, dtype=np.bool_)
     labels[100:200] = True
     labels[350:] = True
-    plan = Plan(support=100, query=100)
-    verdict = verdicts(labels, plan)
+    verdict = verdicts(labels, 100, 100)
     assert REASONS[verdict[0]] == "support_with_few_alerts"
     assert REASONS[verdict[100]] == "support_with_many_alerts"
     assert REASONS[verdict[145]] == "query_with_few_alerts"
