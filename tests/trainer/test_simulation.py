@@ -84,8 +84,8 @@ def test_the_same_seed_gives_the_same_bytes_in_any_portion(system: str, tmp_path
         ("spirit", "91af8e6af751e251"),
         ("liberty", "f893a922f3e15c79"),
         ("bgl", "99b66cc418e5e791"),
-        ("hdfs", "6365172182086226"),
-        ("openstack", "97cd335b6ecef1ca"),
+        ("hdfs", "b1ca17b20a59cfe4"),
+        ("openstack", "055540beafaa99d2"),
     ],
 )
 def test_a_log_has_the_bytes_it_had_before(system: str, start: str) -> None:
@@ -120,8 +120,8 @@ def test_the_share_of_alerts_is_met(system: str, rate: float) -> None:
         assert min(fifths) > 2_000 * rate / 4
 
 
-@pytest.mark.parametrize("lines", [1, 2, 3, 10, 57, 900, 1_100])
-@pytest.mark.parametrize("rate", [0, 0.05, 0.6])
+@pytest.mark.parametrize("lines", [1, 3, 57, 1_100])
+@pytest.mark.parametrize("rate", [0, 0.6])
 def test_a_short_log_is_as_long_as_asked_for(lines: int, rate: float) -> None:
     log = list(simulate("thunderbird", lines, rate, 2))
     assert len(log) == lines
@@ -202,7 +202,7 @@ def test_a_storm_is_announced_by_harmless_lines_of_its_host() -> None:
 @pytest.mark.parametrize("system", LINE_SYSTEMS)
 def test_templates_are_many_and_each_has_one_label(system: str) -> None:
     """Whatever the profile judges: the message with its daemon, or with component and level."""
-    frame = split(system, simulate(system, 40_000, 0.05, 1))
+    frame = split(system, simulate(system, 30_000, 0.05, 1))
     judged = pl.DataFrame({"template": mask(frame["text"]), "alert": frame["label"]})
     assert judged[:20_000]["template"].n_unique() >= (170 if system == "bgl" else 250)
     assert judged["template"].n_unique() > (200 if system == "bgl" else 400)
@@ -213,7 +213,7 @@ def test_templates_are_many_and_each_has_one_label(system: str) -> None:
 @pytest.mark.parametrize(("system", "more"), [("thunderbird", 40), ("hdfs", 4), ("openstack", 8)])
 def test_new_harmless_templates_appear_later_if_asked_for(system: str, more: int) -> None:
     def new_in_second_half(late_templates: float) -> int:
-        settings = Settings(lines=40_000, anomaly_rate=0, seed=8, late_templates=late_templates)
+        settings = Settings(lines=20_000, anomaly_rate=0, seed=8, late_templates=late_templates)
         blocks = list(open_log(system, settings).blocks())
         half = len(blocks) // 2
         early = set[int]().union(*(block.templates for block in blocks[:half]))

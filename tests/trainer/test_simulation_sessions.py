@@ -90,7 +90,7 @@ def test_the_share_of_anomalous_sessions_is_met_and_they_go_wrong_in_many_ways(
     assert sum(list(log.labels.values())[:30]) >= 2, "the first lines show some"
 
 
-@pytest.mark.parametrize("rate", [0, 0.02, 0.6])
+@pytest.mark.parametrize("rate", [0, 0.6])
 @pytest.mark.parametrize("system", SESSION_SYSTEMS)
 def test_any_share_can_be_asked_for(system: str, rate: float) -> None:
     labels = Written(system, 15_000, rate, 8).labels

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections import Counter
+from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -119,6 +120,7 @@ class Catalogue(_Entry):
         return [(f.daemon, text) for f in self.families for text in f.messages + f.follow_ups]
 
 
+@cache
 def load_catalogue(system: str) -> Catalogue:
     """Read what is needed to simulate a system whose every line has its label.
 

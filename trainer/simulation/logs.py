@@ -1,6 +1,7 @@
 """Simulated logs of any system, whoever its labels belong to."""
 
 from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
 from typing import Protocol
 
@@ -28,6 +29,7 @@ def simulated_systems() -> tuple[str, ...]:
     return tuple(sorted(systems - {SHARED}))
 
 
+@cache
 def label_column(system: str) -> str:
     """What the file of labels calls a session of this system; empty where lines have labels."""
     session = read_tables(system).get(_OF_SESSIONS, {})

@@ -1,6 +1,7 @@
 """What a system consists of whose labels belong to sessions, as HDFS's blocks."""
 
 import re
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -124,6 +125,7 @@ def parse_step(step: str) -> tuple[str, int, int, int]:
     return name, fewest, int(high or fewest), int(percent or 100)
 
 
+@cache
 def load_session_catalogue(system: str) -> SessionCatalogue:
     """Read what is needed to simulate a system whose labels belong to sessions.
 

@@ -19,6 +19,10 @@ from trainer.simulation.stream import Block
 # Part of what defines a log's bytes: sessions that begin before their lines are sorted.
 _BATCH = 64
 
+# So many batches hold a burst: a job that makes some sessions at once.
+_BURST_PERCENT = 40
+_BURST_SESSIONS = (6, 30)
+
 # A short log gets fewer sessions a second, so that its sessions overlap as those of a long one,
 # and do not all begin before the first one ends.
 _SHORTEST_SPAN = 7_200
@@ -58,6 +62,8 @@ class SessionSimulation:
         hosts: set[int] = set()
         while lives.left:
             times = times_after(now, draws, _BATCH, gap=gap, rhythm=log.rhythm)
+            if draws.chance(_BURST_PERCENT):
+                _crowd(times, draws)
             for at, following in pairwise(times):
                 session = lives.begin(at, following, waiting)
                 if session is not None:
@@ -105,6 +111,14 @@ class SessionSimulation:
             last=second,
             sessions=begun,
         )
+
+
+def _crowd(times: list[int], draws: Draws) -> None:
+    """Let some sessions in a row begin sixteen times as fast; the last time stays as it is."""
+    length = draws.between(*_BURST_SESSIONS)
+    first = draws.below(len(times) - length)
+    for place in range(first, first + length):
+        times[place] = times[first] + (times[place] - times[first]) // 16
 
 
 def _count_before(waiting: list[Line], now: int) -> int:
