@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Texts that are encoded at a time: 50 to 250 ms of a CPU with MiniLM.
-_PIECE = 64
+#: Seconds that a piece of the work is to take: nobody waits longer than a quarter of a second for
+#: a piece to end, and the next one holds longer texts.
+_PIECE_S = 0.15
+
+#: Texts of the first piece, before it is known what the encoder can do, and of the largest.
+_FIRST_PIECE, _LARGEST_PIECE = 16, 512
 
 #: SQLite takes at most this many values in one query, on the oldest builds.
 _QUERY_VALUES = 900
@@ -78,6 +83,7 @@ class EmbeddingCache:
         self._memory: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
         self._files: dict[str, sqlite3.Connection] = {}
         self._lock = threading.Lock()
+        self._piece = _FIRST_PIECE
 
     def __len__(self) -> int:
         return len(self._memory)
@@ -97,9 +103,12 @@ class EmbeddingCache:
         # Short texts beside short ones, as the encoder likes it. A piece is kept as soon as it is
         # there, so that what is given up in the middle goes on from there the next time.
         missing.sort(key=lambda row: len(templates[row]))
-        for start in range(0, len(missing), _PIECE):
-            piece = missing[start : start + _PIECE]
+        while missing:
+            piece, missing = missing[: self._piece], missing[self._piece :]
+            began = perf_counter()
             fresh = encoder.encode([templates[row] for row in piece]).astype(np.float16)
+            if len(piece) == self._piece:
+                self._piece = _next_piece(len(piece), perf_counter() - began)
             added = {keys[row]: fresh[place].tobytes() for place, row in enumerate(piece)}
             known.update(added)
             with self._lock:
@@ -180,7 +189,7 @@ class EmbeddingCache:
             return None
         if encoder_id not in self._files:
             try:
-                self._files[encoder_id] = _open(self._path(encoder_id))
+                self._files[encoder_id] = _open(self._path(encoder_id), encoder_id)
             except (OSError, sqlite3.OperationalError) as error:
                 log.warning(
                     "no embedding cache in %s (%s): vectors are kept in memory alone",
@@ -213,11 +222,17 @@ class EmbeddingCache:
                 part.replace(aside.with_name(aside.name + ending))
 
 
+def _next_piece(texts: int, seconds: float) -> int:
+    """How many texts to encode next, after so many took so long."""
+    fitting = texts * _PIECE_S / max(seconds, 1e-9)
+    return max(1, min(int(fitting), 2 * texts, _LARGEST_PIECE))
+
+
 def _digest(template: str) -> bytes:
     return hashlib.blake2b(template.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, encoder_id: str) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # SQLite would make the file readable by all; vectors tell about log text.
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -229,7 +244,22 @@ def _open(path: Path) -> sqlite3.Connection:
             "CREATE TABLE IF NOT EXISTS vectors "
             "(key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
         )
+        _claim(connection, encoder_id)
     except sqlite3.DatabaseError:
         connection.close()
         raise
     return connection
+
+
+def _claim(connection: sqlite3.Connection, encoder_id: str) -> None:
+    """Writes whose vectors a new file holds, and refuses one that holds another encoder's.
+
+    Somebody may have copied or renamed it: its vectors would pass for this encoder's.
+    """
+    connection.execute("CREATE TABLE IF NOT EXISTS encoder (id TEXT PRIMARY KEY)")
+    whose = connection.execute("SELECT id FROM encoder").fetchall()
+    if not whose:
+        with connection:
+            connection.execute("INSERT OR IGNORE INTO encoder VALUES (?)", (encoder_id,))
+    elif whose != [(encoder_id,)]:
+        raise sqlite3.DatabaseError(f"it holds vectors of {whose[0][0]}")

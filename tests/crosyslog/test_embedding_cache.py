@@ -16,7 +16,7 @@ from crosyslog.embedding_cache import EmbeddingCache
 from tests.fakes import HashVectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -130,6 +130,44 @@ def test_vectors_of_another_encoder_are_never_returned(folder: Path, other: str)
     cache.close()
     third = HashVectors(other, dim=8)
     assert look_up(folder, third, TEMPLATES).shape == (3, 8)
+
+
+def test_a_file_under_another_encoders_name_is_not_read(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = HashVectors("one"), HashVectors("other")
+    look_up(folder, one, TEMPLATES)
+    (ours,) = files(folder)
+    expected = look_up(folder, other, TEMPLATES)
+    (theirs,) = set(files(folder)) - {ours}
+    theirs.write_bytes(ours.read_bytes())
+    for _ in range(2):
+        np.testing.assert_array_equal(look_up(folder, other, TEMPLATES), expected)
+    assert [m for m in caplog.messages if "it holds vectors of fake:one:16" in m]
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(("each", "largest"), [(0.0001, 512), (0.001, 150), (0.03, 16), (0.5, 16)])
+def test_a_piece_takes_no_longer_than_somebody_waits(
+    encoder: HashVectors, monkeypatch: pytest.MonkeyPatch, each: float, largest: int
+) -> None:
+    clock, pieces = [0.0], []
+
+    class Slow(HashVectors):
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            clock[0] += each * len(texts)
+            pieces.append(len(texts))
+            return super().encode(texts)
+
+    monkeypatch.setattr("crosyslog.embedding_cache.perf_counter", lambda: clock[0])
+    cache, slow = EmbeddingCache(), Slow()
+    for batch in range(2):
+        texts = [f"template {number} of {batch}" for number in range(3_000)]
+        np.testing.assert_array_equal(cache.vectors(texts, slow), encoder.encode(texts))
+    assert sum(pieces) == 6_000
+    assert max(pieces) == largest
+    # After the first one, which finds out how fast it goes.
+    assert max(pieces[1:]) * each <= 0.25 or max(pieces[1:]) == 1
 
 
 def test_files_are_the_owners_alone_and_hold_no_log_text(

@@ -330,7 +330,7 @@ async def test_a_stop_does_not_wait_for_a_cold_batch(
     monkeypatch.setattr("agent.app._DRAIN_SECONDS", 0.5)
     servers = kafka.bootstrap_servers
     await create_topics(servers, {topic: 1})
-    # 5,000 templates are 79 pieces: 16 s.
+    # 5,000 templates are hundreds of pieces: a minute.
     await produce(servers, topic, [line.encode() for line in letters(5_000)])
     settings = agent_settings(servers, topic, tmp_path, batch__linger="1s")
 
@@ -342,7 +342,7 @@ async def test_a_stop_does_not_wait_for_a_cold_batch(
     assert asyncio.get_running_loop().time() - began < 5
     assert await committed(servers, f"crosyslog-{topic}", topic) == 0
     # What was encoded before the stop is not lost.
-    assert value(app, "crosyslog_embedding_cache_entries") >= 64
+    assert value(app, "crosyslog_embedding_cache_entries") >= 16
 
 
 async def test_a_busy_partition_does_not_starve_a_quiet_one(
