@@ -24,7 +24,7 @@ PLACE = re.compile(
 @pytest.fixture(scope="module")
 def log() -> list[dict[str, str]]:
     lines = []
-    for line in simulate("bgl", 30_000, 0.1, 4):
+    for line in simulate("bgl", 24_000, 0.1, 4):
         match = RAW.fullmatch(line.decode())
         assert match, line
         lines.append({name: value or "" for name, value in match.groupdict().items()})
