@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.encoder import Encoder
     from crosyslog.systems import System
-    from trainer.labelled_lines import KnownVectors, LabelledLines
+    from trainer.labelled_lines import LabelledLines
 
 #: The share of the support's own templates that may count as novel beside the rest of it.
 _NOVEL_SHARE = 0.05
@@ -37,7 +37,7 @@ def adapt(
     *,
     system: System,
     target: str,
-    encoder: Encoder | KnownVectors,
+    encoder: Encoder,
     cache: EmbeddingCache,
     version: str = "unsaved",
     command: str = "",

@@ -25,7 +25,7 @@ _ENCODED_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class KnownVectors:
-    """Vectors that were computed before; stands where an encoder is asked for, for their texts.
+    """Vectors that were computed before: the encoder of their texts, and of no others.
 
     Attributes:
         encoder: what computed them.
@@ -51,6 +51,11 @@ class KnownVectors:
     def dim(self) -> int:
         """The length of a vector."""
         return self.encoder.dim
+
+    @property
+    def device(self) -> str:
+        """Where there is nothing to load."""
+        return "cpu"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The vectors of texts that are known, float32 [n, D]."""

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crosyslog.errors import InputError, LabelError
+from crosyslog.errors import EncoderError, InputError, LabelError
 from crosyslog.systems import System, load_system, system_names
 from trainer.screen import progress
 
 if TYPE_CHECKING:
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.encoder import Encoder
-    from trainer.labelled_lines import KnownVectors, LabelledLines
+    from crosyslog.manifest import EncoderReference
+    from trainer.labelled_lines import LabelledLines
 
 
 def system_of(target: str, given: str | None, log: Path) -> System:
@@ -62,30 +63,40 @@ def read_labelled(path: Path, system: System) -> "LabelledLines":
 
 
 def encoder_for(
-    logs: Sequence["LabelledLines"], name: str, precision: str = "fp32"
-) -> "Encoder | KnownVectors":
-    """What their vectors come from: an encoder, loaded only if a log is not prepared."""
+    logs: Sequence["LabelledLines"], wanted: "EncoderReference | None" = None
+) -> "Encoder":
+    """The encoder of logs; where all of them are prepared none is loaded: they have the vectors.
+
+    Args:
+        logs: what is to be encoded.
+        wanted: the encoder of the base; without one, prepared logs may have any, and for others
+            it is the shipped one.
+
+    Raises:
+        EncoderError: it is not here, or the logs were prepared with another one.
+    """
     if logs and (known := logs[0].vectors) is not None and all(log.vectors for log in logs):
+        if wanted is not None and wanted.id != known.id:
+            raise EncoderError(
+                f"the log was prepared with the encoder {known.id}, and the base was trained with "
+                f"{wanted.id}: prepare it with that one ({wanted.name}), or name the log itself"
+            )
         return known
     from crosyslog.encoder import load_encoder
 
-    return load_encoder(name, precision=precision)
+    return load_encoder(wanted.name, precision=wanted.precision) if wanted else load_encoder()
 
 
 def cache_for(log: "LabelledLines") -> "EmbeddingCache":
-    """Where vectors are looked up: for a prepared log it holds those, in memory alone."""
+    """Where a log's vectors are kept: in memory alone if it is prepared."""
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.locations import default_cache
 
-    if log.vectors is None:
-        return EmbeddingCache(default_cache())
-    cache = EmbeddingCache(max_entries=len(log.templates))
-    cache.vectors(log.templates, log.vectors)
-    return cache
+    return EmbeddingCache(default_cache() if log.vectors is None else None)
 
 
 def encode_with_progress(
-    logs: Sequence["LabelledLines"], encoder: "Encoder | KnownVectors", cache: "EmbeddingCache"
+    logs: Sequence["LabelledLines"], encoder: "Encoder", cache: "EmbeddingCache"
 ) -> None:
     """Puts the vectors that are not known yet into the cache, behind a progress bar."""
     from trainer.labelled_lines import encode_in_pieces

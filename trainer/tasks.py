@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.encoder import Encoder
-    from trainer.labelled_lines import KnownVectors
 
 #: Shares of alerts that a support and a query may hold (DETECTION: the honest protocol).
 SUPPORT_ALERTS = (0.05, 0.60)
@@ -69,7 +68,7 @@ class LabelledStream:
 def labelled_stream(
     name: str,
     lines: pl.DataFrame | LabelledLines,
-    encoder: Encoder | KnownVectors,
+    encoder: Encoder,
     cache: EmbeddingCache,
 ) -> LabelledStream:
     """The labelled lines of a log as a stream; lines of a frame without a label are left out.

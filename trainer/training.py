@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosyslog.encoder import Encoder
-    from trainer.labelled_lines import KnownVectors
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -121,7 +120,7 @@ def train_base(
     *,
     name: str,
     config: TrainingConfig,
-    encoder: Encoder | KnownVectors,
+    encoder: Encoder,
     command: str,
     progress: Callable[[int, float], None] | None = None,
 ) -> Bundle:

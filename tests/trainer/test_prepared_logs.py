@@ -164,8 +164,13 @@ def test_an_unreadable_manifest_is_refused(log: Path, content: bytes) -> None:
     assert len(read_labelled(Path("made"), SPIRIT)) == 2_000
 
 
-def test_the_vectors_of_another_encoder_are_refused(log: Path) -> None:
+def test_the_vectors_of_another_encoder_are_refused(
+    log: Path, here: Path, encoder: FakeEncoder, capfd: pytest.CaptureFixture[str]
+) -> None:
     prepare(log, encoder=FakeEncoder("other"))
+    make_base(here / "base", encoder)
+    said = refused(capfd, "adapt", "--target", "spirit", "--base", "base", "--log", "made")
+    assert "was prepared with the encoder fake:other" in said
     lines = read_labelled(Path("made"), SPIRIT)
     ids = FakeEncoder("other").id, FakeEncoder().id
     with pytest.raises(EncoderError, match=f"{ids[0]}, and {ids[1]} is needed"):

@@ -58,8 +58,7 @@ def adapt(
     from trainer import adaptation
 
     origin = load_bundle(start)
-    made_with = origin.manifest.encoder
-    encoder = encoder_for([support], made_with.name, made_with.precision)
+    encoder = encoder_for([support], origin.manifest.encoder)
     cache = EmbeddingCache(default_cache())
     encode_with_progress([support], encoder, cache)
     words = ["trainer", "adapt", "--target", target, "--log", log.name]

@@ -94,7 +94,6 @@ def _prepare(
     import polars as pl
 
     from crosyslog.bundle import load_bundle
-    from crosyslog.encoder import DEFAULT_ENCODER, load_encoder
     from trainer.baselines import BASELINES
     from trainer.evaluation import BASED, BasedMethods, baseline
     from trainer.labelled_logs import cache_for, encode_with_progress, encoder_for
@@ -102,23 +101,18 @@ def _prepare(
 
     base = load_bundle(folder) if folder is not None else None
     cache = cache_for(lines)
-    # The baselines need vectors alone; a base also says where to compute.
-    scoring = None
-    if base is not None:
-        made_with = base.manifest.encoder
-        scoring = load_encoder(made_with.name, precision=made_with.precision)
-    encoder = scoring or encoder_for([lines], DEFAULT_ENCODER)
+    encoder = encoder_for([lines], base.manifest.encoder if base else None)
     encode_with_progress([lines], encoder, cache)
     stream = labelled_stream(target, lines, encoder, cache)
     methods = [(name, baseline(name, stream, plan)) for name in names if name in BASELINES]
-    if base is not None and scoring is not None:
+    if base is not None:
         based = BasedMethods(
             base,
             stream,
             pl.Series("offset", lines.offsets),
             plan=plan,
             system=profile,
-            encoder=scoring,
+            encoder=encoder,
             cache=cache,
         )
         methods += [(name, based.method(name)) for name in names if name in BASED]

@@ -32,7 +32,6 @@ def train(
 
     from crosyslog.bundle import write_bundle
     from crosyslog.embedding_cache import EmbeddingCache
-    from crosyslog.encoder import DEFAULT_ENCODER
     from crosyslog.locations import default_cache
     from crosyslog.threads import torch_threads
     from trainer.labelled_logs import encode_with_progress, encoder_for, read_labelled
@@ -43,7 +42,7 @@ def train(
     settings = read_config(config) if config is not None else TrainingConfig()
     logs = {system: read_labelled(path, systems[system]) for system, path in named.items()}
     read = list(logs.values())
-    encoder, cache = encoder_for(read, DEFAULT_ENCODER), EmbeddingCache(default_cache())
+    encoder, cache = encoder_for(read), EmbeddingCache(default_cache())
     encode_with_progress(read, encoder, cache)
     streams = [labelled_stream(system, log, encoder, cache) for system, log in logs.items()]
     with torch_threads(1), progress("meta-training", settings.outer_steps) as done:
