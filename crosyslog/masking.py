@@ -23,7 +23,8 @@ RULES: tuple[tuple[str, str, str], ...] = (
     ("dotted names: hosts, addresses, versions", r"[\w-]+(?:\.[\w-]+)+", "#"),
     ("tokens that hold a digit", r"[\w:.+-]*\d[\w:.+-]*", "#"),
     # The comma stays: in Liberty it alone tells an alert (`node #, #`) from routine (`node #`).
-    ("runs of other punctuation", r"[^\w#,]+(?:,+[^\w#,]+)*", " "),
+    # A single space stays as it is: not to replace it by itself takes half of the time away.
+    ("runs of other punctuation", r"[^\w#, ](?:,*[^\w#,])*| (?:,*[^\w#,])+", " "),
     ("neighbouring masks", r"#(?: ?#)+", "#"),
 )
 
