@@ -1,0 +1,219 @@
+"""Templates to vectors: every way to run the shipped encoder, and the cache when it is warm.
+
+The texts are templates of simulated logs of several systems, in the order of their first line.
+torch takes them as they come, 32 at a time, then sorted by length; then come the agent's default
+and int8, each through a cold cache that writes its file. What is compared is measured in turn,
+and the best time of each counts: a machine that is busy is busy for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from crosyslog.encoder import Encoder
+
+    Encode = Callable[[list[str]], NDArray[np.float32]]
+
+SYSTEMS = ("bgl", "liberty", "spirit", "thunderbird")
+
+#: Lines of each system that are simulated, and lines of a batch, as the agent's.
+_LINES, _BATCH = 50_000, 20_000
+
+
+def main() -> None:
+    """Measures, prints a table, and writes its figures as JSON if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--texts", type=int, default=256, help="that are encoded")
+    parser.add_argument("--rounds", type=int, default=2, help="how often everything is measured")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="crosyslog-bench-") as scratch:
+        folder = Path(scratch)
+        logs = [simulate(system, folder / system) for system in SYSTEMS]
+        figures = measure_cold(sample(logs, given.texts), given.rounds, folder)
+        figures |= measure_warm(logs[0], folder)
+    print(f"{given.texts} templates of simulated logs, cold")
+    print(f"{'':30}{'misses/s':>10}{'x torch':>9}{'cosine: least':>15}{'mean':>9}{'loads in':>10}")
+    for path, name in PATHS.items():
+        load = figures.get(f"{path}_load_seconds")
+        print(
+            f"{name:30}{figures[f'{path}_misses_per_second']:>10,.0f}"
+            f"{figures[f'{path}_to_torch']:>9.1f}{figures[f'{path}_least_cosine']:>15.5f}"
+            f"{figures[f'{path}_mean_cosine']:>9.5f}{'' if load is None else f'{load:>8.1f} s'}"
+        )
+    print(f"warm, batches of {_BATCH:,} lines with {figures['distinct_a_batch']:,.0f} templates")
+    for place in ("memory", "file"):
+        print(
+            f"{'cache in ' + place:30}{figures[f'warm_{place}_lines_per_second']:>10,.0f} lines/s"
+        )
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+PATHS = {
+    "torch": "torch, as they come",
+    "torch_sorted": "torch, sorted by length",
+    "default": "the default (onnxruntime fp32)",
+    "int8": "onnxruntime int8",
+}
+
+
+def simulate(system: str, path: Path) -> pl.Series:
+    """The templates of a simulated log, one a line."""
+    from crosyslog.lines import read_lines
+    from crosyslog.masking import mask
+    from crosyslog.systems import load_system
+    from trainer.simulation import write_simulated_log
+
+    write_simulated_log(system=system, lines=_LINES, anomaly_rate=0.05, seed=0, output=path)
+    return mask(read_lines(path, load_system(system))["text"])
+
+
+def sample(logs: list[pl.Series], texts: int) -> list[str]:
+    """Distinct templates of all logs, in the order of their first line."""
+    found = []
+    for log in logs:
+        distinct = log.unique(maintain_order=True).to_list()
+        every = max(1, len(distinct) * len(logs) // texts)
+        found += distinct[::every][: texts // len(logs)]
+    order = np.random.default_rng(0).permutation(len(found))
+    return [found[row] for row in order]
+
+
+def measure_cold(texts: list[str], rounds: int, folder: Path) -> dict[str, float]:
+    """Misses a second of every path, and how its vectors stand to torch's."""
+    from crosyslog.encoder import load_encoder
+
+    loads: dict[str, Callable[[], Encode]] = {
+        "default": lambda: through_cache(load_encoder(device="cpu"), folder),
+        "int8": lambda: through_cache(load_encoder(device="cpu", precision="int8"), folder),
+        "torch": torch_encode,
+    }
+    figures: dict[str, float] = {}
+    paths = {}
+    for path, load in loads.items():
+        began = perf_counter()
+        paths[path] = load()
+        figures[f"{path}_load_seconds"] = perf_counter() - began
+        paths[path](texts[:32])
+    by_torch = paths["torch"]
+    paths["torch_sorted"] = lambda texts: by_torch(sorted(texts, key=len))
+    seconds = dict.fromkeys(PATHS, float("inf"))
+    vectors = {}
+    for _ in range(rounds):
+        for path in PATHS:
+            began = perf_counter()
+            vectors[path] = paths[path](texts)
+            seconds[path] = min(seconds[path], perf_counter() - began)
+    row_of = {text: row for row, text in enumerate(sorted(texts, key=len))}
+    vectors["torch_sorted"] = vectors["torch_sorted"][[row_of[text] for text in texts]]
+    for path in PATHS:
+        cosine = (vectors[path] * vectors["torch"]).sum(axis=1)
+        cosine /= np.linalg.norm(vectors[path], axis=1) * np.linalg.norm(vectors["torch"], axis=1)
+        figures |= {
+            f"{path}_misses_per_second": len(texts) / seconds[path],
+            f"{path}_to_torch": seconds["torch"] / seconds[path],
+            f"{path}_least_cosine": float(cosine.min()),
+            f"{path}_mean_cosine": float(cosine.mean()),
+        }
+    return figures
+
+
+def torch_encode() -> Encode:
+    """The shipped encoder run by torch, 32 texts at a time."""
+    from crosyslog.encoder import DEFAULT_ENCODER
+    from crosyslog.encoders.bert_encoder import padded, pool
+    from crosyslog.encoders.saved_bert import find_bert, read_tokenizer
+    from crosyslog.encoders.torch_forward import load_torch
+
+    bert = find_bert(DEFAULT_ENCODER)
+    tokenizer = read_tokenizer(bert)
+    forward, _ = load_torch(bert, "fp32", "cpu")
+
+    def encode(texts: list[str]) -> NDArray[np.float32]:
+        vectors = []
+        for start in range(0, len(texts), 32):
+            tokens = tokenizer.encode_batch(texts[start : start + 32])
+            ids_BL, mask_BL = padded([encoding.ids for encoding in tokens], bert.padding)
+            vectors.append(pool(forward(ids_BL, mask_BL), mask_BL, bert.pooling))
+        return np.concatenate(vectors)
+
+    return encode
+
+
+def through_cache(encoder: Encoder, folder: Path) -> Encode:
+    """An encoder behind a cache that knows nothing yet, every time it is asked."""
+    from crosyslog.embedding_cache import EmbeddingCache
+
+    fresh = count()
+
+    def encode(texts: list[str]) -> NDArray[np.float32]:
+        cache = EmbeddingCache(folder / f"cold-{encoder.id.replace(':', '-')}-{next(fresh)}")
+        try:
+            return cache.vectors(texts, encoder)
+        finally:
+            cache.close()
+
+    return encode
+
+
+def measure_warm(log: pl.Series, folder: Path) -> dict[str, float]:
+    """Lines a second whose vectors are all known, in memory and in the file."""
+    from crosyslog.embedding_cache import EmbeddingCache
+
+    class Stub:
+        """Stands for the encoder, which is not asked when the cache is warm."""
+
+        id, dim = "stub", 384
+
+        def encode(self, texts: Any) -> NDArray[np.float32]:  # noqa: ANN401 - any list
+            return np.ones((len(texts), self.dim), dtype=np.float32)
+
+    def run(cache: EmbeddingCache) -> float:
+        began = perf_counter()
+        for start in range(0, len(log), _BATCH):
+            look_up(log[start : start + _BATCH], cache)
+        return perf_counter() - began
+
+    def look_up(templates: pl.Series, cache: EmbeddingCache) -> None:
+        import polars as pl
+
+        distinct = templates.unique(maintain_order=True)
+        cache.vectors(distinct.to_list(), stub)
+        # Which vector each line has.
+        templates.replace_strict(distinct, pl.int_range(len(distinct), eager=True))
+
+    stub = Stub()
+    warm = EmbeddingCache(folder / "warm")
+    run(warm)
+    memory = min(run(warm) for _ in range(5))
+    file = []
+    for _ in range(5):
+        cold = EmbeddingCache(folder / "warm")
+        file.append(run(cold))
+        cold.close()
+    warm.close()
+    batches = [log[start : start + _BATCH].n_unique() for start in range(0, len(log), _BATCH)]
+    return {
+        "warm_memory_lines_per_second": len(log) / memory,
+        "warm_file_lines_per_second": len(log) / min(file),
+        "distinct_a_batch": sum(batches) / len(batches),
+    }
+
+
+if __name__ == "__main__":
+    main()
