@@ -1,5 +1,8 @@
 # The commands of a newcomer: `make demo` and `make test`. Everything else builds on the same environment.
 PYTHON ?= python3
+
+# Where it is set, every program compiles two thousand modules each time it starts.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete

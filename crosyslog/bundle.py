@@ -6,7 +6,10 @@ templates are log text, so the files are readable by their owner alone.
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -86,7 +89,7 @@ def support_frame(
 def write_bundle(
     folder: Path, manifest: Manifest, detector: LstmDetector, support: pl.DataFrame
 ) -> Manifest:
-    """Writes a bundle into a folder that is made for it; the hashes are filled in.
+    """Writes a bundle into a folder, new or empty; the hashes are filled in.
 
     The caller gives the folder its final name once all is written (`Store.add` does).
 
@@ -97,8 +100,13 @@ def write_bundle(
 
     tensors = {name: tensor.contiguous() for name, tensor in detector.state_dict().items()}
     try:
-        folder.mkdir(mode=0o700, parents=True)
-        support.write_parquet(folder / SUPPORT, compression="zstd")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))  # noqa: TRY301
+        # Through memory: Polars reports a full disk in a way of its own.
+        table = io.BytesIO()
+        support.write_parquet(table, compression="zstd")
+        (folder / SUPPORT).write_bytes(table.getvalue())
         (folder / WEIGHTS).write_bytes(save(tensors))
         hashes = {name: sha256((folder / name).read_bytes()) for name in (WEIGHTS, SUPPORT)}
         complete = manifest.model_copy(update={"files": hashes})
@@ -149,8 +157,6 @@ def now() -> datetime:
 
 
 def _read_support(folder: Path, data: bytes, dim: int) -> pl.DataFrame:
-    import io
-
     import polars as pl
 
     expected = _support_schema(dim)

@@ -204,15 +204,24 @@ def base_names() -> list[str]:
 
 
 def base_path(name: str) -> Path:
-    """The folder of a base: a shipped one by name, or any bundle's folder by path.
+    """The folder of a base: a shipped one by name, or another by path.
 
     Raises:
-        StoreError: there is none.
+        StoreError: there is none, or what is there was adapted to a system.
+        BundleError: its manifest cannot be read.
     """
     if name in base_names():
         return Path(str(files("crosyslog.bases").joinpath(name)))
     path = Path(name)
     if path.is_dir():
+        from crosyslog.manifest import load_manifest
+
+        manifest, _ = load_manifest(path)
+        if manifest.kind != "base":
+            raise StoreError(
+                f"{path} is no base: it was adapted to {manifest.target} already; start from what "
+                f"it started from ({manifest.base})"
+            )
         return path
     raise StoreError(
         f"there is no base {name!r}: it is one of {', '.join(base_names())}, or the folder that "

@@ -68,7 +68,10 @@ async def _admin(bootstrap_servers: str) -> AsyncIterator[Any]:
         await admin.start()
         yield admin
     except KafkaError as error:
-        raise BrokerError(f"Kafka at {bootstrap_servers} cannot be used: {error}") from error
+        raise BrokerError(
+            f"Kafka at {bootstrap_servers} cannot be used ({type(error).__name__}): is it running, "
+            "and is this its host:port?"
+        ) from error
     finally:
         await admin.close()
 

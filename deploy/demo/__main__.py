@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -57,6 +58,8 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the demo and returns its exit status."""
+    # What goes wrong is said once, by us.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     started = float(os.environ.get("CROSYSLOG_DEMO_STARTED") or time.time())
     try:
         options = _parse(arguments)
@@ -64,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(_run(options, system, replay, started))
     except CrosyslogError as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"error: {printable(str(error))}: can this folder be written?\n")
         return 2
     except KeyboardInterrupt:
         return 130
@@ -73,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepare(options: Options) -> tuple[System, Replay]:
     """Clears the folder, and cuts the log in support and replay."""
     system = load_system(options.system)
-    _FOLDER.mkdir(exist_ok=True)
+    # It holds log text.
+    _FOLDER.mkdir(mode=0o700, exist_ok=True)
     for entry in _FOLDER.iterdir():
         if entry != _CACHE:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -102,7 +109,14 @@ async def _run(options: Options, system: System, replay: Replay, started: float)
         "CROSYSLOG_ENCODER__CACHE": str(_CACHE),
     }
     async with contextlib.AsyncExitStack() as stack:
-        starting = asyncio.create_task(_broker(stack, options.kafka))
+        # On somebody's broker the topics get names that nobody else has, and go afterwards.
+        topic = f"{system.name}-logs"
+        if options.kafka is not None:
+            topic = f"crosyslog-demo-{secrets.token_hex(4)}"
+        output = f"{topic}.anomalies"
+        starting = asyncio.create_task(_broker(stack, options.kafka, [topic, output]))
+        if options.kafka is not None:
+            await starting
         say(f"Adapting to {system.name} on the first {len(replay.support):,} labelled lines ...")
         adapt = ("trainer", "adapt", "--target", system.name, "--log", str(_SUPPORT))
         try:
@@ -110,23 +124,19 @@ async def _run(options: Options, system: System, replay: Replay, started: float)
         finally:
             # Awaited also after an error: a broker that has started must be stopped.
             kafka = await starting
-        # On somebody's broker the topics get names that nobody else has, and go afterwards.
-        topic = f"{system.name}-logs"
-        if options.kafka is not None:
-            topic = f"crosyslog-demo-{secrets.token_hex(4)}"
-        output = f"{topic}.anomalies"
-        await create_topics(kafka, {topic: 1, output: 1})
-        if options.kafka is not None:
-            stack.push_async_callback(delete_topics, kafka, [topic, output])
         await _replay(options, system, replay, environment, Route(kafka, topic, output), started)
 
 
-async def _broker(stack: contextlib.AsyncExitStack, given: str | None) -> str:
+async def _broker(stack: contextlib.AsyncExitStack, given: str | None, topics: list[str]) -> str:
+    """A broker with these topics: the given one, or one of our own that ends with the stack."""
     if given is not None:
+        await create_topics(given, dict.fromkeys(topics, 1))
+        stack.push_async_callback(delete_topics, given, topics)
         return given
     kafka = LocalKafka(_FOLDER / "kafka")
     stack.callback(kafka.stop)
     await asyncio.to_thread(kafka.start)
+    await create_topics(kafka.bootstrap_servers, dict.fromkeys(topics, 1))
     return kafka.bootstrap_servers
 
 
@@ -216,6 +226,8 @@ def _parse(arguments: Sequence[str] | None) -> Options:
         parser.error("SYSTEM needs LOG=path, a labelled log of that system")
     if given.json is not None and not given.json.absolute().parent.is_dir():
         parser.error(f"JSON={given.json}: its folder does not exist")
+    if given.json is not None and given.json.is_dir():
+        parser.error(f"JSON={given.json} is a folder: name a file")
     if given.support < 1:
         parser.error(f"--support {given.support}: it must be 1 or more")
     system = given.system or _SIMULATED

@@ -91,7 +91,7 @@ def use(
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Puts a version of a target in use; a running agent takes it over."""
+    """Puts a version of a target in use; an agent takes it when it starts."""
     from crosyslog.manifest import load_manifest
     from trainer.screen import say, say_json
 

@@ -28,19 +28,26 @@ def train(
         raise SettingError(f"--output {output} exists already: name a folder that is to be made")
     from crosyslog.systems import load_system
 
-    systems = {system: load_system(system) for system in named}
+    systems = {given: load_system(given) for given in named}
+    names = [profile.name for profile in systems.values()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SettingError(f"--source {twice[0]} is given twice: a system is one log")
 
     from crosyslog.bundle import write_bundle
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.locations import default_cache
     from crosyslog.threads import torch_threads
     from trainer.labelled_logs import encode_with_progress, encoder_for, read_labelled
+    from trainer.new_folders import new_folder
     from trainer.screen import progress, say, say_facts, say_json
     from trainer.tasks import labelled_stream
     from trainer.training import TrainingConfig, read_config, train_base
 
     settings = read_config(config) if config is not None else TrainingConfig()
-    logs = {system: read_labelled(path, systems[system]) for system, path in named.items()}
+    # By the profile's name, also where its path was given: `evaluate` refuses a base by it.
+    logs = {
+        systems[given].name: read_labelled(path, systems[given]) for given, path in named.items()
+    }
     read = list(logs.values())
     encoder, cache = encoder_for(read), EmbeddingCache(default_cache())
     encode_with_progress(read, encoder, cache)
@@ -51,10 +58,11 @@ def train(
             name=name,
             config=settings,
             encoder=encoder,
-            command=_command(named, config, output),
+            command=_command(dict(zip(names, named.values(), strict=True)), config, output),
             progress=lambda step, _: done(step),
         )
-    manifest = write_bundle(output, bundle.manifest, bundle.detector, bundle.support)
+    with new_folder(output) as folder:
+        manifest = write_bundle(folder, bundle.manifest, bundle.detector, bundle.support)
     if json:
         say_json(
             {"output": str(output), "base": name, "sources": list(manifest.sources)}
