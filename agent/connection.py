@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,11 @@ from agent.logs import quiet_client
 from crosyslog.errors import BrokerError, SettingError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from agent.setting_parts import KafkaSettings
+
+log = logging.getLogger(__name__)
 
 #: How long brokers may take to answer at the start: those of a compose file start beside us.
 _CONNECT_SECONDS = 10.0
@@ -44,6 +49,29 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
             "sasl_plain_password": settings.sasl_password.get_secret_value(),
         }
     return options
+
+
+async def stop_within(seconds: float, stopping: Coroutine[None, None, None]) -> bool:
+    """Lets a client stop, in a task of its own, and gives it up after a time.
+
+    A client that has lost its brokers may raise the cancellation of one of its own tasks, which
+    must not pass for a cancellation of whoever stops it.
+
+    Returns:
+        Whether it has stopped as it should.
+    """
+    task = asyncio.create_task(stopping)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    if task.cancelled():
+        return False
+    error = task.exception()
+    if error is not None and not isinstance(error, KafkaError | OSError):
+        log.warning("a client did not stop cleanly: %s: %s", type(error).__name__, error)
+    return error is None
 
 
 async def prepare_topics(settings: KafkaSettings) -> int:

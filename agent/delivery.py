@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +15,7 @@ from aiokafka.errors import (
     MessageSizeTooLargeError,
 )
 
-from agent.connection import client_options
+from agent.connection import client_options, stop_within
 from crosyslog.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -112,11 +111,8 @@ class Delivery:
         producer, self._producer = self._producer, None
         if producer is None:
             return
-        with suppress(KafkaError, TimeoutError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await producer.stop()
-                return
-        await producer.client.close()
+        if not await stop_within(_CLOSE_SECONDS, producer.stop()):
+            await producer.client.close()
 
     async def _insist(self, stage: str, attempt: Callable[[], Awaitable[bool]]) -> bool:
         for number in range(10**9):

@@ -19,7 +19,7 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
-from agent.connection import client_options
+from agent.connection import client_options, stop_within
 from agent.partition import Assignment, Batch, Chunk
 from crosyslog.windows import WINDOW
 
@@ -128,9 +128,7 @@ class Fetching:
             self.assignment.end()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(_LEAVE_SECONDS):
-                    await consumer.stop()
+            await stop_within(_LEAVE_SECONDS, consumer.stop())
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commits offsets for the group.
