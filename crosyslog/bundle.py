@@ -102,7 +102,7 @@ def write_bundle(
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))  # noqa: TRY301
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         # Through memory: Polars reports a full disk in a way of its own.
         table = io.BytesIO()
         support.write_parquet(table, compression="zstd")
