@@ -6,6 +6,9 @@ import asyncio
 import logging
 import os
 import signal
+import sys
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from agent.connection import prepare_topics
@@ -59,11 +62,17 @@ class App:
         self._stopping = asyncio.Event()
         self._fetching: Fetching | None = None
         self._delivery: Delivery | None = None
+        self._loader: threading.Thread | None = None
 
     @property
     def stopping(self) -> bool:
         """Whether `stop` was called."""
         return self._stopping.is_set()
+
+    @property
+    def loading(self) -> bool:
+        """Whether the model is being loaded; it may still be after `run`, which cannot stop it."""
+        return self._loader is not None and self._loader.is_alive()
 
     def not_started(self) -> str | None:
         """Why the start is not complete; none if it is."""
@@ -104,12 +113,43 @@ class App:
         # Nothing is logged before all of this went well: what a user got wrong is one line.
         await self.http.start(settings.http)
         output_partitions = await prepare_topics(settings.kafka)
-        model, judge, cache = await asyncio.to_thread(load_judge, settings, self._load)
+        model, judge, cache = await self._load_judge()
         self.metrics.watch_cache(cache)
         self.metrics.use_model(model)
         log.info("metrics and health at http://%s:%d", settings.http.host, self.http.port)
         log.info("%s", describe_model(model, settings.target))
         return judge, cache, output_partitions
+
+    async def _load_judge(self) -> tuple[Model, Judge, EmbeddingCache]:
+        """Loads in a thread that nobody waits for: it takes half a minute, a stop a moment."""
+        loop = asyncio.get_running_loop()
+        loaded: asyncio.Future[tuple[Model, Judge, EmbeddingCache]] = loop.create_future()
+
+        def settle(
+            result: tuple[Model, Judge, EmbeddingCache] | None, error: BaseException | None
+        ) -> None:
+            if loaded.done():
+                # The agent was stopped meanwhile.
+                if result is not None:
+                    result[2].close()
+            elif result is not None:
+                loaded.set_result(result)
+            elif error is not None:
+                loaded.set_exception(error)
+
+        def load() -> None:
+            result, failure = None, None
+            try:
+                result = load_judge(self._settings, self._load)
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+                failure = error
+            # After the end of the loop nobody is there to be told.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(settle, result, failure)
+
+        self._loader = threading.Thread(target=load, name="load-model", daemon=True)
+        self._loader.start()
+        return await loaded
 
     async def _work(
         self,
@@ -199,14 +239,19 @@ def run(settings: Settings) -> None:
     """
     import uvloop
 
-    async def main() -> None:
+    async def main() -> App:
         app = App(settings)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _on_signal, app, number)
         await app.run()
+        return app
 
-    uvloop.run(main())
+    if uvloop.run(main()).loading:
+        # The interpreter cannot end in order beside a thread inside torch.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _on_signal(app: App, number: signal.Signals) -> None:

@@ -1,14 +1,46 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import threading
+from time import monotonic
 from typing import TYPE_CHECKING
+
+import pytest
 
 from agent.app import App, _on_signal
 from agent.settings import load_settings
+from crosyslog.errors import EncoderError
+from crosyslog.store import Store
+from tests.fakes import add_tiny_model
 
 if TYPE_CHECKING:
-    import pytest
+    from pathlib import Path
+
+    from agent.settings import Settings
+    from crosyslog.encoder import Encoder
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """On a store with a model, and a broker that has all topics."""
+
+    async def prepared(_: object) -> int:
+        return 1
+
+    monkeypatch.setattr("agent.app.prepare_topics", prepared)
+    store = Store(tmp_path / "store")
+    add_tiny_model(store, "tiny", system="plain")
+    return load_settings(
+        flags={
+            "kafka.topic": "tiny-logs",
+            "http.port": "0",
+            "model.store": str(store.root),
+            "model.target": "tiny",
+            "encoder.cache": str(tmp_path / "cache"),
+        }
+    )
 
 
 async def test_a_second_signal_ends_the_agent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,3 +64,39 @@ async def test_an_agent_that_is_stopped_while_it_starts_ends() -> None:
 
     await app.run()
     assert app.not_ready() == "starting"
+
+
+def test_a_stop_does_not_wait_for_the_model_to_be_loaded(settings: Settings) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def load(*_: str) -> Encoder:
+        begun.set()
+        release.wait(60)
+        raise EncoderError("too late to be told")
+
+    app = App(settings, load)
+
+    async def stop_it() -> float:
+        running = asyncio.create_task(app.run())
+        await asyncio.to_thread(begun.wait, 30)
+        app.stop()
+        asked = monotonic()
+        await running
+        return asked
+
+    # To the end of the loop, which waits for threads that it knows.
+    asked = asyncio.run(stop_it())
+    took = monotonic() - asked
+    still_loading = app.loading
+    release.set()
+
+    assert took < 2
+    assert still_loading
+
+
+async def test_what_fails_while_the_model_is_loaded_is_raised(settings: Settings) -> None:
+    def load(*_: str) -> Encoder:
+        raise EncoderError("no such encoder")
+
+    with pytest.raises(EncoderError, match="no such encoder"):
+        await App(settings, load).run()
