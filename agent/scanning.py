@@ -16,8 +16,9 @@ from agent.judging import Lines
 from crosyslog.encoder import load_encoder
 from crosyslog.errors import InputError
 from crosyslog.events import to_json
-from crosyslog.lines import read_raw
+from crosyslog.lines import is_binary, read_raw
 from crosyslog.store import target_of_topic
+from crosyslog.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from crosyslog.windows import PartitionState
 
 _READ_BYTES = 1 << 20
+
+#: Bytes that start compressed data, by the command that decompresses it.
+_COMPRESSED = {"gzip -dc": b"\x1f\x8b", "zstd -dc": b"\x28\xb5\x2f\xfd"}
+
+#: How much of standard input is looked at to tell a log from binary data.
+_PROBE_BYTES = 65_536
 
 #: What a log's name ends in beside the system's.
 _ENDINGS = (".gz", ".zst", ".log", ".txt")
@@ -102,11 +109,16 @@ def scan(
 
 
 def _standard_input(settings: BatchSettings) -> Iterator[list[bytes]]:
-    """Lines of standard input as they come: closed by their number, or by the age of the first."""
+    """Lines of standard input as they come: closed by their number, or by the age of the first.
+
+    Raises:
+        InputError: it is no text.
+    """
     descriptor = sys.stdin.fileno()
     whole: list[bytes] = []
     rest = b""
     deadline: float | None = None
+    started = False
     while True:
         wait = None if deadline is None else max(0.0, deadline - monotonic())
         if wait == 0 or not select.select([descriptor], [], [], wait)[0]:
@@ -116,6 +128,9 @@ def _standard_input(settings: BatchSettings) -> Iterator[list[bytes]]:
         data = os.read(descriptor, _READ_BYTES)
         if not data:
             break
+        if not started:
+            _refuse_binary(data)
+            started = True
         *lines, rest = (rest + data).split(b"\n")
         whole.extend(lines)
         while len(whole) >= settings.max_lines:
@@ -130,6 +145,17 @@ def _standard_input(settings: BatchSettings) -> Iterator[list[bytes]]:
         yield whole
 
 
+def _refuse_binary(start: bytes) -> None:
+    for command, magic in _COMPRESSED.items():
+        if start.startswith(magic):
+            raise InputError(
+                f"standard input is compressed: decompress it first, with `{command}`, "
+                "or name the file"
+            )
+    if is_binary(start[:_PROBE_BYTES]):
+        raise InputError("standard input is not a log: it holds binary data; pipe in text")
+
+
 def _without_endings(name: str) -> str:
     while name.endswith(_ENDINGS):
         name = name[: name.rindex(".")]
@@ -137,4 +163,4 @@ def _without_endings(name: str) -> str:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")

@@ -116,7 +116,7 @@ def read_raw(path: Path, lines_a_chunk: int) -> Iterator[list[bytes]]:
         with open_log(path) as stream:
             first = True
             while chunk := list(islice(stream, lines_a_chunk)):
-                if first and _is_binary(b"".join(chunk[:100])[:_PROBE_BYTES]):
+                if first and is_binary(b"".join(chunk[:100])[:_PROBE_BYTES]):
                     raise InputError(
                         f"{path} is not a log: it holds binary data; name a text file, "
                         "plain or compressed with gzip or zstd"
@@ -196,7 +196,7 @@ class _ZstdFile(io.RawIOBase):
         return True
 
 
-def _is_binary(start: bytes) -> bool:
+def is_binary(start: bytes) -> bool:
     """Whether bytes are no text: a thirtieth are control characters, or a third are NUL.
 
     A tenth of compressed data are control characters that no log has. A log may well hold a

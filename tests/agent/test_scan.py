@@ -144,3 +144,35 @@ def test_what_is_no_log(
 
     with pytest.raises(InputError, match=expected):
         scan(str(path), settings, lambda *_: FakeEncoder())
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (bytes(range(32)) * 40, "standard input is not a log: it holds binary data"),
+        (gzip.compress(b"heartbeat ok"), "decompress it first, with `gzip -dc`"),
+        (b"\x28\xb5\x2f\xfd\x04\x00", "decompress it first, with `zstd -dc`"),
+    ],
+)
+def test_standard_input_that_is_no_log(
+    settings: Settings, typed: io.RawIOBase, content: bytes, expected: str
+) -> None:
+    typed.write(content)
+    typed.close()
+
+    with pytest.raises(InputError, match=expected):
+        scan("-", settings, lambda *_: FakeEncoder())
+
+
+def test_a_file_name_cannot_act_on_the_terminal(
+    tmp_path: Path, settings: Settings, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path = tmp_path / "evil\x1b[2J.log"
+    path.write_bytes(LINES[0])
+    tiny_bundle(tmp_path / "base", kind="base", target="a-base")
+    model = settings.model.model_copy(update={"base": str(tmp_path / "base"), "target": path.name})
+
+    _, said = run(str(path), settings.model_copy(update={"model": model}), capfdbinary)
+
+    assert "\x1b" not in said
+    assert "no model for evil\\x1b[2J" in said
