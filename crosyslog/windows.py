@@ -47,7 +47,7 @@ def with_windows_so_far(
     known = [
         (stream, states[stream])
         for stream, offset in streams.iter_rows()
-        if stream in states and states[stream].window == offset // WINDOW
+        if stream in states and _goes_on(states[stream], offset)
     ]
     before = pl.DataFrame(
         {
@@ -76,3 +76,8 @@ def with_windows_so_far(
         .iter_rows()
     }
     return frame, renewed
+
+
+def _goes_on(state: PartitionState, offset: int) -> bool:
+    """Whether a stream goes on in its window; it does not where it was read back or made anew."""
+    return state.window == offset // WINDOW and state.offsets[-1] < offset
