@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from crosyslog.encoder import Encoder
 
 #: Long enough for a machine that is busy with other work.
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
 
 
 def agent_settings(servers: str, topic: str, folder: Path, **settings: object) -> Settings:
