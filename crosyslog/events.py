@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from crosyslog.scorer import Nearest, Scorer
 
 #: Raise the first number with a change that a consumer can notice, the second with an addition.
-EVENT_VERSION = "1.0"
+EVENT_VERSION = "1.1"
+
+#: An event holds a line up to twice, and brokers take 1 MiB unless they are told otherwise.
+LONGEST_TEXT = 65_536
 
 #: OpenTelemetry's severity numbers of the words that logs use.
 _SEVERITY_NUMBERS = {
@@ -81,9 +84,13 @@ class AnomalyEvent(_Part):
     observed_timestamp: Annotated[AwareDatetime, Field(description="when it was judged")]
     severity_text: str | None
     severity_number: Annotated[int | None, Field(ge=1, le=24)]
-    body: Annotated[str, Field(description="the line's message")]
+    body: Annotated[str, Field(description=f"the line's message, cut to {LONGEST_TEXT} characters")]
     attributes: Annotated[
-        dict[str, str], Field(description="`log.record.original`, the line as it came; `component`")
+        dict[str, str],
+        Field(
+            description=f"`log.record.original`, the line as it came, cut to {LONGEST_TEXT} "
+            "characters; `component`; `crosyslog.truncated`, which is `true` where the line was cut"
+        ),
     ]
     resource: Annotated[dict[str, str], Field(description="`host.name`, `service.name`")]
     anomaly: Anomaly
@@ -122,7 +129,9 @@ def build_events(
         if template not in reasons:
             reasons[template] = [_reason(nearest) for nearest in scorer.nearest(template)]
         severity = line["severity"]
-        attributes = {"log.record.original": line["raw"]}
+        attributes = {"log.record.original": line["raw"][:LONGEST_TEXT]}
+        if max(len(line["raw"]), len(line["message"])) > LONGEST_TEXT:
+            attributes["crosyslog.truncated"] = "true"
         if line["component"] is not None:
             attributes["component"] = line["component"]
         resource = {"service.name": system}
@@ -136,7 +145,7 @@ def build_events(
                 "observed_timestamp": observed,
                 "severity_text": severity,
                 "severity_number": _SEVERITY_NUMBERS.get((severity or "").upper()),
-                "body": line["message"],
+                "body": line["message"][:LONGEST_TEXT],
                 "attributes": attributes,
                 "resource": resource,
                 "anomaly": {

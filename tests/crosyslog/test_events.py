@@ -9,7 +9,14 @@ import polars as pl
 import pytest
 
 from crosyslog.embedding_cache import EmbeddingCache
-from crosyslog.events import EVENT_VERSION, AnomalyEvent, build_events, event_schema, to_json
+from crosyslog.events import (
+    EVENT_VERSION,
+    LONGEST_TEXT,
+    AnomalyEvent,
+    build_events,
+    event_schema,
+    to_json,
+)
 from crosyslog.lines import decode, split
 from crosyslog.scorer import Scorer
 from crosyslog.systems import load_system
@@ -135,7 +142,7 @@ def test_a_template_has_an_id_of_its_own(scorer: Scorer) -> None:
         "\u202eright to left",
         "\U0001f525 " * 50,
         "{{ 7 * 7 }} ${HOME} %s %d",
-        "x" * 200_000,
+        "x" * LONGEST_TEXT,
     ],
 )
 def test_hostile_text_stays_text(scorer: Scorer, text: str) -> None:
@@ -166,3 +173,13 @@ def test_the_schema_names_its_version_and_allows_nothing_else(scorer: Scorer) ->
     (event,) = events(scorer, "disk failure")
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(event | {"more": 1}, schema)
+
+
+def test_a_line_too_long_for_a_broker_is_cut_and_says_so(scorer: Scorer) -> None:
+    text = "an odd word " * 100_000
+    whole, cut = events(scorer, text[:LONGEST_TEXT], text)
+
+    assert "crosyslog.truncated" not in whole["attributes"]
+    assert cut["attributes"]["crosyslog.truncated"] == "true"
+    assert cut["body"] == cut["attributes"]["log.record.original"] == text[:LONGEST_TEXT]
+    assert len(json.dumps(cut)) < 1_000_000

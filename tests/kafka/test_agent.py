@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from agent.app import App
 from agent.scanning import scan
@@ -145,10 +146,15 @@ async def test_an_event_that_the_broker_will_never_take_stops_the_agent_and_is_n
 ) -> None:
     servers = kafka.bootstrap_servers
     await create_topics(servers, {topic: 1})
-    # The event holds the line twice, and random text hardly gets smaller.
-    await produce(servers, topic, [b"fine", base64.b64encode(random.Random(0).randbytes(700_000))])  # noqa: S311
+    limit = {"max.message.bytes": "10000"}
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(f"{topic}.anomalies", 1, 1, topic_configs=limit)])
+    await admin.close()
+    # Random text hardly gets smaller.
+    await produce(servers, topic, [base64.b64encode(random.Random(0).randbytes(700_000))])  # noqa: S311
 
-    with pytest.raises(BrokerError, match=rf"{topic}/0/1 of \d+ bytes is too large.*max\.message"):
+    with pytest.raises(BrokerError, match=rf"{topic}/0/0 of \d+ bytes is too large.*max\.message"):
         await App(agent_settings(servers, topic, tmp_path, model__threshold=0), load_fake).run()
 
     assert await committed(servers, f"crosyslog-{topic}", topic) == 0
