@@ -23,6 +23,7 @@ from crosyslog.store import Store
 from deploy.local_kafka import create_topics
 from tests.fakes import FakeEncoder, add_tiny_model
 from tests.kafka.agents import (
+    PATIENCE_SECONDS,
     agent_settings,
     load_fake,
     messages,
@@ -226,13 +227,15 @@ async def test_two_agents_share_partitions_and_hand_them_over(
             await until(lambda: partitions_of(first) == partitions_of(second) == 2)
             await send(slice(20, 40))
             await until(lambda: scored(first) + scored(second) >= 160)
-            assert scored(second) >= 40
         await until(lambda: partitions_of(first) == 4)
         await send(slice(40, 60))
-        await until(lambda: scored(first) >= 180)
+        # Another rebalance may move lines from one agent to the other: what counts is what came out.
+        sent = await messages(servers, f"{topic}.anomalies")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len({json.loads(message.value)["anomaly"]["id"] for message in sent}) < 240:
+                sent = await messages(servers, f"{topic}.anomalies")
     assert value(first, "crosyslog_rebalances_total") >= 3
 
-    sent = await messages(servers, f"{topic}.anomalies")
     for partition in range(4):
         sources = [
             json.loads(message.value)["source"]
