@@ -229,7 +229,7 @@ async def test_two_agents_share_partitions_and_hand_them_over(
             await until(lambda: scored(first) + scored(second) >= 160)
         await until(lambda: partitions_of(first) == 4)
         await send(slice(40, 60))
-        # Another rebalance may move lines from one agent to the other: what counts is what came out.
+        # A rebalance may move lines from one agent to the other: what counts is what came out.
         sent = await messages(servers, f"{topic}.anomalies")
         async with asyncio.timeout(PATIENCE_SECONDS):
             while len({json.loads(message.value)["anomaly"]["id"] for message in sent}) < 240:
