@@ -94,8 +94,9 @@ class Fetching:
             return None
         with suppress(AssertionError, IllegalStateError):
             heard = max(consumer.last_poll_timestamp(tp) or 0 for tp in assignment.starts)
-            if time() - heard / 1000 >= _SILENCE_SECONDS:
-                return f"no broker has answered for {monotonic() - idle:.0f} s"
+            silence = time() - heard / 1000 if heard else monotonic() - idle
+            if silence >= _SILENCE_SECONDS:
+                return f"no broker has answered for {silence:.0f} s"
         return None
 
     async def run(self, submit: Callable[[Batch], Coroutine[None, None, None]]) -> None:

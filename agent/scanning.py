@@ -16,7 +16,7 @@ from agent.judging import Lines
 from crosyslog.encoder import load_encoder
 from crosyslog.errors import InputError
 from crosyslog.events import to_json
-from crosyslog.lines import is_binary, read_raw
+from crosyslog.lines import compression_of, is_binary, read_raw
 from crosyslog.store import target_of_topic
 from crosyslog.terminal import printable
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from crosyslog.windows import PartitionState
 
 _READ_BYTES = 1 << 20
-
-#: Bytes that start compressed data, by the command that decompresses it.
-_COMPRESSED = {"gzip -dc": b"\x1f\x8b", "zstd -dc": b"\x28\xb5\x2f\xfd"}
 
 #: How much of standard input is looked at to tell a log from binary data.
 _PROBE_BYTES = 65_536
@@ -146,12 +143,11 @@ def _standard_input(settings: BatchSettings) -> Iterator[list[bytes]]:
 
 
 def _refuse_binary(start: bytes) -> None:
-    for command, magic in _COMPRESSED.items():
-        if start.startswith(magic):
-            raise InputError(
-                f"standard input is compressed: decompress it first, with `{command}`, "
-                "or name the file"
-            )
+    if kind := compression_of(start):
+        raise InputError(
+            f"standard input is compressed: decompress it first, with `{kind} -dc`, "
+            "or name the file"
+        )
     if is_binary(start[:_PROBE_BYTES]):
         raise InputError("standard input is not a log: it holds binary data; pipe in text")
 

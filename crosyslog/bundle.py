@@ -22,8 +22,7 @@ from crosyslog.manifest import (
     WEIGHTS,
     Manifest,
     checksum,
-    load_manifest,
-    read_part,
+    read_verified,
     sha256,
 )
 
@@ -130,15 +129,7 @@ def load_bundle(folder: Path) -> Bundle:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    manifest, digest = load_manifest(folder)
-    parts = {}
-    for name, expected in manifest.files.items():
-        parts[name] = read_part(folder, name)
-        if sha256(parts[name]) != expected:
-            raise BundleCorruptError(
-                f"the bundle {folder} is corrupted: {name} is not the file that its manifest "
-                "names (sha256 differs); go back with `trainer models use`, or adapt again"
-            )
+    manifest, digest, parts = read_verified(folder)
     try:
         detector = LstmDetector(manifest.detector)
         detector.load_state_dict(load(parts[WEIGHTS]))

@@ -132,13 +132,17 @@ def read_raw(path: Path, lines_a_chunk: int) -> Iterator[list[bytes]]:
 def open_log(path: Path) -> BinaryIO:
     """Opens a log for reading bytes; gzip and zstd are known by their first bytes."""
     with path.open("rb") as stream:
-        start = stream.read(4)
-    kind = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "plain")
+        kind = compression_of(stream.read(4))
     if kind == "gzip":
         return cast("BinaryIO", gzip.open(path, "rb"))
     if kind == "zstd":
         return io.BufferedReader(_ZstdFile(path))
     return path.open("rb")
+
+
+def compression_of(start: bytes) -> str | None:
+    """`gzip` or `zstd` by the first four bytes of data; none if it is neither."""
+    return next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
 
 
 class _BrokenZstdError(Exception):

@@ -121,7 +121,7 @@ def load_manifest(folder: Path) -> tuple[Manifest, str]:
         BundleCorruptError: it is missing or damaged.
         BundleVersionError: it was made for another format or masking.
     """
-    data = read_part(folder, MANIFEST)
+    data = _read_part(folder, MANIFEST)
     corrupted = f"the bundle {folder} is corrupted: {MANIFEST}"
     try:
         content = json.loads(data)
@@ -155,12 +155,28 @@ def load_manifest(folder: Path) -> tuple[Manifest, str]:
     return manifest, sha256(data)
 
 
-def read_part(folder: Path, name: str) -> bytes:
-    """A file of a bundle.
+def read_verified(folder: Path) -> tuple[Manifest, str, dict[str, bytes]]:
+    """Reads a bundle's manifest and files, and verifies every hash.
+
+    Returns:
+        The manifest, the sha256 of its file, and the content of the others by name.
 
     Raises:
-        BundleCorruptError: it cannot be read.
+        BundleCorruptError: a file is missing, or is not what the manifest says.
+        BundleVersionError: it was made for another format or masking.
     """
+    manifest, digest = load_manifest(folder)
+    parts = {name: _read_part(folder, name) for name in manifest.files}
+    for name, expected in manifest.files.items():
+        if sha256(parts[name]) != expected:
+            raise BundleCorruptError(
+                f"the bundle {folder} is corrupted: {name} is not the file that its manifest "
+                "names (sha256 differs); go back with `trainer models use`, or adapt again"
+            )
+    return manifest, digest, parts
+
+
+def _read_part(folder: Path, name: str) -> bytes:
     try:
         return (folder / name).read_bytes()
     except OSError as error:

@@ -241,13 +241,21 @@ def find_model(store: Store, target: str, base: str = DEFAULT_BASE) -> Model:
     """The current bundle of a target; without one, a base with the profile of that name, or plain.
 
     Raises:
-        StoreError: the store cannot be read.
+        StoreError: the store cannot be read, or holds versions of which none is in use.
         BundleError: the bundle cannot be loaded.
     """
     from crosyslog.bundle import load_bundle
     from crosyslog.systems import load_system, system_names
 
-    version = store.current(target) if _TARGET.fullmatch(target) else None
+    named = bool(_TARGET.fullmatch(target))
+    version = store.current(target) if named else None
+    kept = store.versions(target) if named else []
+    if kept and version not in kept:
+        # To fall back to a base would change every score without a word.
+        raise StoreError(
+            f"none of the versions of {target} in {store.root} is in use ({', '.join(kept)}): "
+            f"choose one with `trainer models use {target} VERSION`"
+        )
     if version is not None:
         bundle = load_bundle(store.path(target, version))
         system = bundle.manifest.system or load_system("plain")

@@ -1,9 +1,9 @@
-"""What is in the store, read from manifests alone: no weights, no torch."""
+"""What is in the store, verified by its hashes; nothing is loaded into a model: no torch."""
 
 from dataclasses import dataclass
 
-from crosyslog.errors import BundleError
-from crosyslog.manifest import Manifest, load_manifest
+from crosyslog.errors import BundleError, StoreError
+from crosyslog.manifest import Manifest, read_verified
 from crosyslog.store import Store
 
 
@@ -15,7 +15,7 @@ class StoredModel:
         target: the system it is for.
         version: its number.
         current: whether it is the one in use.
-        manifest: what it says about itself; none if that cannot be read.
+        manifest: what it says about itself; none if it is damaged.
         problem: why not.
     """
 
@@ -29,15 +29,17 @@ class StoredModel:
 def stored_versions(store: Store, target: str) -> list[StoredModel]:
     """The versions of a target, oldest first; a damaged one is listed with what is wrong.
 
-    Raises:
-        StoreError: the store cannot be read.
+    Where it cannot be told which one is in use, none is: the list is what helps to choose.
     """
-    current = store.current(target)
+    try:
+        current = store.current(target)
+    except StoreError:
+        current = None
     found = []
     for version in store.versions(target):
         manifest, problem = None, None
         try:
-            manifest, _ = load_manifest(store.path(target, version))
+            manifest, _, _ = read_verified(store.path(target, version))
         except BundleError as error:
             problem = str(error)
         found.append(StoredModel(target, version, version == current, manifest, problem))

@@ -171,6 +171,21 @@ def test_a_current_that_names_nothing_is_told_with_what_to_do(store: Store) -> N
     assert "`trainer models use spirit VERSION`" in one_line(lambda: store.current("spirit"))
 
 
+@pytest.mark.parametrize("current", [None, "0007"])
+def test_a_target_of_which_no_version_is_in_use_never_falls_back_to_a_base(
+    store: Store, current: str | None
+) -> None:
+    add_tiny_model(store, "spirit")
+    pointer = store.root / "spirit" / "current"
+    if current is None:
+        pointer.unlink()
+    else:
+        pointer.write_text(current, encoding="ascii")
+    message = one_line(lambda: find_model(store, "spirit"))
+    assert "none of the versions of spirit" in message
+    assert "(0001): choose one with `trainer models use spirit VERSION`" in message
+
+
 def test_a_store_that_cannot_be_written_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     store = Store(tmp_path / "file")

@@ -23,7 +23,6 @@ from crosyslog.store import Store
 from deploy.local_kafka import create_topics
 from tests.fakes import FakeEncoder, add_tiny_model
 from tests.kafka.agents import (
-    PATIENCE_SECONDS,
     agent_settings,
     load_fake,
     messages,

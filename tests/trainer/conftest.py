@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fakes import FakeEncoder
-from tests.trainer.made import make_base
+from tests.trainer.made import make_base, messages, write_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,3 +27,19 @@ def encoder() -> Iterator[FakeEncoder]:
 def tiny_base(tmp_path: Path, encoder: FakeEncoder) -> Bundle:
     """A base with random weights that was trained on nothing, and can adapt."""
     return make_base(tmp_path / "tiny-base", encoder)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoder: FakeEncoder) -> Path:
+    """A folder of its own for everything, and the quick encoder wherever one is loaded."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CROSYSLOG_MODEL__STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("CROSYSLOG_ENCODER__CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("crosyslog.encoder.load_encoder", lambda *_, **__: encoder)
+    return tmp_path
+
+
+@pytest.fixture
+def log(here: Path) -> Path:
+    """A log of Spirit of 2,000 lines."""
+    return write_log(here / "spirit.log", *messages(2_000))

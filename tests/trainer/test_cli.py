@@ -22,14 +22,7 @@ if TYPE_CHECKING:
     from tests.fakes import FakeEncoder
 
 
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoder: FakeEncoder) -> Path:
-    """A folder of its own for everything, and the quick encoder wherever one is loaded."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CROSYSLOG_MODEL__STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("CROSYSLOG_ENCODER__CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("crosyslog.encoder.load_encoder", lambda *_, **__: encoder)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture
@@ -353,6 +346,27 @@ def test_a_damaged_model_is_listed_as_such(trainer: Shell, store: Store) -> None
     assert trainer.reports("models", "use", "spirit", "0002")["current"] == "0002"
     assert "is corrupted" in trainer.refuses("models", "use", "spirit", "0003")
     assert store.current("spirit") == "0002"
+
+
+@pytest.mark.parametrize("part", ["weights.safetensors", "support.parquet"])
+def test_a_model_with_one_flipped_byte_is_never_put_in_use(
+    trainer: Shell, store: Store, part: str
+) -> None:
+    path = store.path("spirit", "0003") / part
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert f"{part} is not the file" in trainer.refuses("models", "use", "spirit", "0003")
+    assert f"{part} is not the file" in trainer.says("models", "show", "spirit")
+
+
+def test_models_are_listed_where_it_is_not_told_which_one_is_in_use(
+    trainer: Shell, store: Store
+) -> None:
+    (store.root / "spirit" / "current").write_text("nonsense", encoding="ascii")
+    assert "none" in trainer.says("models")
+    assert [kept["current"] for kept in trainer.reports("models", "show", "spirit")] == [False] * 3
+    assert trainer.reports("models", "use", "spirit", "0001")["current"] == "0001"
 
 
 def test_back_to_an_older_model_and_clean_up(trainer: Shell, store: Store) -> None:

@@ -32,18 +32,7 @@ class StoppingEncoder(FakeEncoder):
         raise KeyboardInterrupt
 
 
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoder: FakeEncoder) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CROSYSLOG_MODEL__STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("CROSYSLOG_ENCODER__CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("crosyslog.encoder.load_encoder", lambda *_, **__: encoder)
-    return tmp_path
-
-
-@pytest.fixture
-def log(here: Path) -> Path:
-    return write_log(here / "spirit.log", *messages(2_000))
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def leftovers() -> list[str]:

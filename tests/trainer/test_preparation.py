@@ -15,7 +15,6 @@ import zstandard
 from crosyslog.errors import InputError
 from crosyslog.systems import load_system
 from tests.fakes import FakeEncoder
-from tests.trainer.made import messages, write_log
 from tests.trainer.preparing import command, content_of, prepare, refused
 from trainer import log_batches, preparation
 from trainer.prepared_logs import PreparedLog
@@ -37,18 +36,7 @@ class Watched:
         self.templates.append((templates, total))
 
 
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoder: FakeEncoder) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CROSYSLOG_MODEL__STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("CROSYSLOG_ENCODER__CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("crosyslog.encoder.load_encoder", lambda *_, **__: encoder)
-    return tmp_path
-
-
-@pytest.fixture
-def log(here: Path) -> Path:
-    return write_log(here / "spirit.log", *messages(2_000))
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def lines_of(folder: Path) -> pl.DataFrame:

@@ -92,11 +92,11 @@ def use(
     json: JsonOption = False,
 ) -> None:
     """Puts a version of a target in use; an agent takes it when it starts."""
-    from crosyslog.manifest import load_manifest
+    from crosyslog.manifest import read_verified
     from trainer.screen import say, say_json
 
     opened = _store(context, store)
-    load_manifest(opened.path(name, version))  # a broken one would be put in use for nothing
+    read_verified(opened.path(name, version))  # a broken one would be put in use for nothing
     opened.use(name, version)
     if json or context.obj.json:
         say_json({"target": name, "current": version})
