@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import pytest
+
 from crosyslog.encoder import load_encoder
 from crosyslog.store import Store
 from deploy.local_kafka import create_topics
@@ -30,8 +32,6 @@ from tests.kafka.agents import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    import pytest
 
     from deploy.local_kafka import LocalKafka
     from tests.conftest import KafkaAddress
@@ -170,6 +170,40 @@ async def test_a_kill_loses_no_line_and_a_term_drains(
     assert scores.keys() == set(range(len(lines)))
     # What was published twice was judged alike.
     assert all(max(found) - min(found) < 1e-3 for found in scores.values())
+
+
+@pytest.mark.parametrize("moment", [0.0, 1.0, 2.5])
+async def test_a_term_while_the_agent_starts_ends_it_cleanly(
+    kafka: KafkaAddress, topic: str, tmp_path: Path, moment: float
+) -> None:
+    await create_topics(kafka.bootstrap_servers, {topic: 1})
+    async with agent(topic, kafka.bootstrap_servers, tmp_path) as starting:
+        while not starting.address:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(moment)
+        began = asyncio.get_running_loop().time()
+        starting.process.terminate()
+        assert await starting.ended() == 0
+        assert asyncio.get_running_loop().time() - began < 10
+    assert "Traceback" not in starting.log
+
+
+async def test_a_term_ends_an_agent_whose_broker_is_gone(
+    own_kafka: LocalKafka, topic: str, tmp_path: Path
+) -> None:
+    servers = own_kafka.bootstrap_servers
+    await create_topics(servers, {topic: 1})
+    async with agent(topic, servers, tmp_path, "model.threshold=0") as left:
+        await left.ready()
+        await produce(servers, topic, some_lines(4) * 200)
+        await left.scored(1)
+        own_kafka.kill()
+        await asyncio.sleep(2)
+        began = asyncio.get_running_loop().time()
+        left.process.terminate()
+        assert await left.ended() == 0
+        assert asyncio.get_running_loop().time() - began < 10
+    assert "Traceback" not in left.log
 
 
 async def test_a_broker_that_goes_and_comes_back_is_waited_for(
