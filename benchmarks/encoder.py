@@ -1,7 +1,8 @@
 """Templates to vectors: every way to run the shipped encoder, and the cache when it is warm.
 
-The texts are made of templates of simulated logs, as long as those of real ones: an encoder takes
-its time by the length, and simulated templates are all of one size.
+An encoder takes its time by the length of the texts, and simulated templates are short and all of
+one size. So there are two tables, or one of real templates where logs are named: templates of
+simulated logs as they are, and joined and cut to the lengths that templates of real logs have.
 torch takes them as they come, 32 at a time, then sorted by length; then come the agent's default
 and int8, each through a cold cache that writes its file. What is compared is measured in turn,
 and the best time of each counts: a machine that is busy is busy for all.
@@ -43,23 +44,30 @@ def main() -> None:
     """Measures, prints a table, and writes its figures as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", type=int, default=192, help="that are encoded")
+    parser.add_argument(
+        "--log", action="append", metavar="SYSTEM=PATH", help="take these instead of simulated ones"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="crosyslog-bench-") as scratch:
         folder = Path(scratch)
-        logs = [simulate(system, folder / system) for system in SYSTEMS]
-        figures = measure_cold(sample(logs, given.texts), given.rounds, folder)
+        figures: dict[str, float] = {}
+        if given.log:
+            logs = [templates_of(*named.split("=", 1)) for named in given.log]
+            cold = {"real": ("templates of the logs given", sample(logs, given.texts))}
+        else:
+            logs = [simulate(system, folder / system) for system in SYSTEMS]
+            short = sample(logs, given.texts)
+            cold = {
+                "simulated": ("simulated templates", short),
+                "joined": ("simulated templates, joined and cut to real lengths", joined(short)),
+            }
+        for kind, (texts_are, texts) in cold.items():
+            measured = measure_cold(texts, given.rounds, folder)
+            show_cold(f"{len(texts)} {texts_are}, cold", measured)
+            figures |= {f"{kind}_{name}": value for name, value in measured.items()}
         figures |= measure_warm(logs[0], folder)
-    print(f"{given.texts} texts of simulated logs, cold")
-    print(f"{'':30}{'misses/s':>10}{'x torch':>9}{'cosine: least':>15}{'mean':>9}{'loads in':>10}")
-    for path, name in PATHS.items():
-        load = figures.get(f"{path}_load_seconds")
-        print(
-            f"{name:30}{figures[f'{path}_misses_per_second']:>10,.0f}"
-            f"{figures[f'{path}_to_torch']:>9.1f}{figures[f'{path}_least_cosine']:>15.5f}"
-            f"{figures[f'{path}_mean_cosine']:>9.5f}{'' if load is None else f'{load:>8.1f} s'}"
-        )
     print(f"warm, batches of {_BATCH:,} lines with {figures['distinct_a_batch']:,.0f} templates")
     for place in ("memory", "file"):
         print(
@@ -77,23 +85,49 @@ PATHS = {
 }
 
 
+def show_cold(title: str, figures: dict[str, float]) -> None:
+    """Prints what `measure_cold` found."""
+    print(title)
+    print(f"{'':30}{'misses/s':>10}{'x torch':>9}{'cosine: least':>15}{'mean':>9}{'loads in':>10}")
+    for path, name in PATHS.items():
+        load = figures.get(f"{path}_load_seconds")
+        print(
+            f"{name:30}{figures[f'{path}_misses_per_second']:>10,.0f}"
+            f"{figures[f'{path}_to_torch']:>9.1f}{figures[f'{path}_least_cosine']:>15.5f}"
+            f"{figures[f'{path}_mean_cosine']:>9.5f}{'' if load is None else f'{load:>8.1f} s'}"
+        )
+
+
 def simulate(system: str, path: Path) -> pl.Series:
     """The templates of a simulated log, one a line."""
-    from crosyslog.lines import read_lines
-    from crosyslog.masking import mask
-    from crosyslog.systems import load_system
     from trainer.simulation import write_simulated_log
 
     write_simulated_log(system=system, lines=_LINES, anomaly_rate=0.05, seed=0, output=path)
-    return mask(read_lines(path, load_system(system))["text"])
+    return templates_of(system, path)
+
+
+def templates_of(system: str, path: str | Path) -> pl.Series:
+    """The templates of a log, one a line."""
+    from crosyslog.lines import read_lines
+    from crosyslog.masking import mask
+    from crosyslog.systems import load_system
+
+    return mask(read_lines(Path(path), load_system(system))["text"])
 
 
 def sample(logs: list[pl.Series], texts: int) -> list[str]:
-    """Texts in no order: templates of all logs, joined and cut to the lengths of real ones."""
-    templates = [text for log in logs for text in log.unique(maintain_order=True)]
+    """Distinct templates of all logs, drawn at random, in no order."""
+    import polars as pl
+
+    templates = pl.concat(logs).unique(maintain_order=True)
+    return templates.sample(min(texts, len(templates)), shuffle=True, seed=0).to_list()
+
+
+def joined(templates: list[str]) -> list[str]:
+    """As many texts in no order, of the lengths that templates of real logs have."""
     draw = np.random.default_rng(0)
     found = []
-    for share in draw.permutation(texts) / texts:
+    for share in draw.permutation(len(templates)) / len(templates):
         length = int(np.interp(share, *LENGTHS))
         text = ""
         while len(text) < length:

@@ -6,6 +6,7 @@ Shapes: B texts, L tokens, D dimensions of a vector.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 #: The last layer's vectors [B, L, D] of tokens [B, L]; where the mask [B, L] is 0 is padding.
 Forward = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 
-#: Texts of one pass. On a CPU more are no faster, and short texts stay beside short ones.
-_BATCH, _BATCH_ON_GPU = 16, 256
+#: Texts of one pass. On a CPU more are no faster, short texts stay beside short ones, and the
+#: passes of a small call share out evenly among the workers.
+_BATCH, _BATCH_ON_GPU = 4, 256
 
 
 class BertEncoder:
@@ -49,7 +51,8 @@ class BertEncoder:
         self._padding = bert.padding
         self._batch = _BATCH if device == "cpu" else _BATCH_ON_GPU
         self._tokenizer = read_tokenizer(bert)
-        self._forward, digest = self._load(bert, precision)
+        self._forward, digest, workers = self._load(bert, precision)
+        self._workers = ThreadPoolExecutor(workers, "encoder") if workers > 1 else None
         self.id = f"{Path(bert.name).name}:{digest}:{bert.pooling}:{precision}"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -63,10 +66,16 @@ class BertEncoder:
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         tokens = self._tokens(texts)
         order = sorted(range(len(texts)), key=lambda row: len(tokens[row]))
-        for start in range(0, len(order), self._batch):
-            rows = order[start : start + self._batch]
+        passes = [order[start : start + self._batch] for start in range(0, len(order), self._batch)]
+
+        def run(rows: list[int]) -> None:
             ids_BL, mask_BL = padded([tokens[row] for row in rows], self._padding)
             vectors[rows] = pool(self._forward(ids_BL, mask_BL), mask_BL, self._pooling)
+
+        # The longest first, so that no worker is left alone with it at the end.
+        side_by_side = map if self._workers is None else self._workers.map
+        for _ in side_by_side(run, reversed(passes)):
+            pass
         return vectors.astype(np.float16).astype(np.float32)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
@@ -74,14 +83,15 @@ class BertEncoder:
         whole = [text.encode("utf-8", "replace").decode() for text in texts]
         return [encoding.ids for encoding in self._tokenizer.encode_batch(whole)]
 
-    def _load(self, bert: SavedBert, precision: str) -> tuple[Forward, str]:
+    def _load(self, bert: SavedBert, precision: str) -> tuple[Forward, str, int]:
         if self.device == "cpu" and precision != "bf16" and bert.is_plain():
             from crosyslog.encoders.onnx_forward import load_onnx
 
             return load_onnx(bert, precision, self._tokens)
         from crosyslog.encoders.torch_forward import load_torch
 
-        return load_torch(bert, precision, self.device)
+        # torch shares one pass out among its threads.
+        return (*load_torch(bert, precision, self.device), 1)
 
 
 def padded(

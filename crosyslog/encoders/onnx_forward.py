@@ -26,8 +26,11 @@ _CALIBRATION = Path(__file__).parent / "calibration.txt"
 
 def load_onnx(
     bert: SavedBert, precision: str, tokenize: Callable[[Sequence[str]], list[list[int]]]
-) -> tuple[Forward, str]:
-    """What runs a plain BERT, and the digest of its weights.
+) -> tuple[Forward, str, int]:
+    """What runs a plain BERT, the digest of its weights, and how many passes to run at a time.
+
+    A pass takes one thread, so that no thread waits for another within it: passes side by side
+    are 1.05 (short texts) to 1.3 times (long ones) as fast as their threads in one pass.
 
     Args:
         bert: of which `is_plain` is true.
@@ -51,7 +54,7 @@ def load_onnx(
         (hidden_BLD,) = session.run(ids_BL, mask_BL)
         return hidden_BLD
 
-    return forward, digest(weights)
+    return forward, digest(weights), _threads()
 
 
 class _Session:
@@ -61,9 +64,7 @@ class _Session:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = _threads()
-        # A thread that spins while it waits takes the processor from the detector and the loop.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = 1
         options.log_severity_level = 3
         # They must live as long as the session.
         self._weights = [
