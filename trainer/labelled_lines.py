@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 
@@ -72,6 +73,7 @@ class LabelledLines:
         labels: of each line, whether it is an alert.
         offsets: of each line, its place among all lines of the log, those without label included.
         vectors: of the templates, where they are known already.
+        hosts: of each line, a number for its host (`host_numbers`), where hosts are known.
     """
 
     templates: list[str]
@@ -79,6 +81,7 @@ class LabelledLines:
     labels: NDArray[np.bool_]
     offsets: NDArray[np.int64]
     vectors: KnownVectors | None = None
+    hosts: NDArray[np.uint32] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -135,6 +138,20 @@ def number_lines(lines: pl.DataFrame, name: str, normal: str = "-") -> LabelledL
         rows,
         labelled["label"].to_numpy().astype(np.bool_),
         labelled["offset"].to_numpy().astype(np.int64),
+        hosts=host_numbers(labelled["host"]) if "host" in labelled.columns else None,
+    )
+
+
+def host_numbers(hosts: pl.Series) -> NDArray[np.uint32]:
+    """A number for each line's host, the same everywhere: the CRC-32 of its name, 0 without one."""
+    import polars as pl
+
+    distinct = hosts.unique()
+    numbers = [crc32((host or "").encode()) for host in distinct]
+    return (
+        hosts.replace_strict(distinct, pl.Series(numbers, dtype=pl.UInt32))
+        .to_numpy()
+        .astype(np.uint32)
     )
 
 

@@ -9,10 +9,20 @@ from crosyslog.systems import System, load_system, system_names
 from trainer.screen import progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.encoder import Encoder
     from crosyslog.manifest import EncoderReference
     from trainer.labelled_lines import LabelledLines
+
+
+#: Lines that are read at once where single ones are looked for.
+_LINES_AT_ONCE = 100_000
 
 
 def system_of(target: str, given: str | None, log: Path) -> System:
@@ -35,22 +45,62 @@ def system_of(target: str, given: str | None, log: Path) -> System:
     return load_system("plain")
 
 
-def read_labelled(path: Path, system: System) -> "LabelledLines":
+def read_labelled(path: Path, system: System, labels: Path | None = None) -> "LabelledLines":
     """The labelled lines of a log or of a prepared log, in the order they were written.
+
+    Args:
+        path: the log, or the folder it was prepared to.
+        system: its profile.
+        labels: a file of labels (`trainer.label_files`), in place of the log's own.
 
     Raises:
         InputError: it cannot be read, is empty, or is not one of the system's.
-        LabelError: no line has a label.
+        LabelError: no line has a label, or the file of labels does not fit the log.
     """
     from trainer.labelled_lines import number_lines
 
+    if labels is not None:
+        if path.is_dir():
+            raise LabelError(
+                f"--labels {labels}: {path} is prepared and holds its own labels: name the log"
+            )
+        from trainer.label_files import with_labels
+
+        return number_lines(with_labels(_read(path, system), labels, str(path)), str(path))
     if "label" not in system.groups:
         raise LabelError(
             f"the profile {system.name} knows no labels: say with --system which system wrote "
-            f"{path} ({_labelled_systems()}, or a profile of your own)"
+            f"{path} ({_labelled_systems()}, or a profile of your own), or give --labels FILE"
         )
     if path.is_dir():
         return _read_prepared(path, system)
+    return number_lines(_read(path, system), str(path), system.fields.normal)
+
+
+def raw_lines(path: Path, offsets: "NDArray[np.int64]") -> "Callable[[list[int]], dict[int, str]]":
+    """Gives the raw lines at places of a labelled stream, as they stand in its log.
+
+    Args:
+        path: the log.
+        offsets: of each labelled line, its place among all lines of the log.
+    """
+
+    def find(places: list[int]) -> dict[int, str]:
+        from crosyslog.lines import decode, read_raw
+
+        wanted = {int(offsets[place]): place for place in places}
+        found, first = {}, 0
+        for chunk in read_raw(path, _LINES_AT_ONCE):
+            inside = [offset for offset in wanted if first <= offset < first + len(chunk)]
+            texts = decode([chunk[offset - first] for offset in inside]).to_list()
+            found.update({wanted[o]: text for o, text in zip(inside, texts, strict=True)})
+            first += len(chunk)
+        return found
+
+    return find
+
+
+def _read(path: Path, system: System) -> "pl.DataFrame":
     from crosyslog.lines import read_lines
 
     lines = read_lines(path, system)
@@ -59,7 +109,7 @@ def read_labelled(path: Path, system: System) -> "LabelledLines":
             f"{path} is no log of {system.name}: none of its {lines.height:,} lines splits; "
             f"see `trainer systems check {system.name} FILE`"
         )
-    return number_lines(lines, str(path), system.fields.normal)
+    return lines
 
 
 def encoder_for(

@@ -19,7 +19,7 @@ from crosyslog.errors import InputError, SettingError
 from crosyslog.lines import decode, split
 from crosyslog.manifest import EncoderReference, checksum
 from crosyslog.masking import MASKING_VERSION, mask
-from trainer.labelled_lines import TemplateNumbers, encode_in_pieces
+from trainer.labelled_lines import TemplateNumbers, encode_in_pieces, host_numbers
 from trainer.log_batches import batches, name_of, size_of
 from trainer.new_folders import new_folder
 from trainer.prepared_logs import (
@@ -225,6 +225,7 @@ class _Table:
                 pl.int_range(start, self.lines, dtype=pl.Int64).alias("line"),
                 pl.col("time"),
                 pl.col("label"),
+                pl.Series("host", host_numbers(lines["host"])),
                 pl.Series("template", numbers).cast(pl.UInt32),
                 *([pl.col("session")] if "session" in self._system.groups else []),
             )

@@ -1,10 +1,10 @@
 """Prepared logs: the folder that `trainer prepare` writes, and how it is read.
 
 `lines-NNNNN.parquet` hold the lines (`line`, its number from 0 over all logs; `time`; `label`;
-`template`, its number; `session` where the profile knows it), `templates.parquet` the templates
-(`template`, a number; `text`; `lines`; `alerts`), `vectors.npy` their vectors (float16, a row a
-template), and `manifest.json` says what they were made with. Templates are log text, so the files
-are readable by their owner alone.
+`host`, a number that stands for it; `template`, its number; `session` where the profile knows it),
+`templates.parquet` the templates (`template`, a number; `text`; `lines`; `alerts`), `vectors.npy`
+their vectors (float16, a row a template), and `manifest.json` says what they were made with.
+Templates are log text, so the files are readable by their owner alone.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ class PreparedLog:
 
         manifest = self.manifest
         parts = [
-            self._parquet(name, ["line", "label", "template"]).filter(pl.col("label").is_not_null())
+            self._parquet(name, ["line", "label", "template", "host"]).filter(
+                pl.col("label").is_not_null()
+            )
             for name in manifest.files
             if LINES.fullmatch(name)
         ]
@@ -135,6 +137,7 @@ class PreparedLog:
                 {template: row for row, template in enumerate(templates)},
                 vectors[used],
             ),
+            lines["host"].to_numpy().astype(np.uint32),
         )
 
     def _parquet(self, name: str, columns: list[str]) -> pl.DataFrame:

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crosyslog.errors import SettingError
+from trainer.based_methods import PARTITIONS
+from trainer.evaluation import ORACLE, split_results
 from trainer.metrics import Counts, block_interval
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from crosyslog.bundle import Bundle
-    from trainer.evaluation import Drawn, MethodResult, Plan
+    from trainer.evaluation import MethodResult
+    from trainer.protocol import Drawn, Plan
     from trainer.tasks import LabelledStream
 
 #: The file that `--output` makes.
@@ -58,8 +63,9 @@ class Evaluation:
         """
         plan, drawn = self.plan, self.drawn
         manifest = self.base.manifest if self.base else None
-        blocks = self._blocks()
-        return {
+        blocks = self.blocks()
+        results, by_host = split_results(self.results)
+        content = {
             "target": self.stream.name,
             "file": self.log,
             "lines": len(self.stream),
@@ -68,8 +74,13 @@ class Evaluation:
             "base": manifest.target if manifest else None,
             "base_version": manifest.version if manifest else None,
             "sources": list(manifest.sources) if manifest else [],
-            "protocol": "honest",
-            "support": {"kind": "contiguous", "size": plan.support},
+            "protocol": plan.protocol,
+            "support": (
+                {"kind": "contiguous", "size": plan.support}
+                if plan.ask is None
+                else {"kind": "chosen", "size": plan.ask, "history": plan.history}
+            ),
+            "wrong_labels": plan.wrong_labels,
             "query": plan.query,
             "tasks": len(drawn.tasks),
             "seeds": plan.seeds,
@@ -80,35 +91,40 @@ class Evaluation:
                 "block_lines": self._block_lines,
                 "blocks": len(set(blocks.tolist())),
             },
-            "methods": {
-                name: self._figures(result, blocks) for name, result in self.results.items()
-            },
+            "methods": {name: self._figures(result, blocks) for name, result in results.items()},
             "skipped": {
                 "positions": sum(drawn.passed_over.values()),
                 **drawn.passed_over,
                 "judged": len(drawn.outside),
                 "methods": {
                     name: {"false_alerts_per_10k": _round(result.outside.false_alerts_per_10k)}
-                    for name, result in self.results.items()
+                    for name, result in results.items()
                 },
             },
             "positions": [
-                {"seed": seed, "support": start, "query": start + plan.support}
+                {"seed": seed, plan.part: start, "query": start + plan.before}
                 for seed, start in drawn.tasks
             ],
         }
+        if by_host:
+            content["by_host"] = {
+                "partitions": PARTITIONS,
+                "methods": {
+                    name: self._figures(result, blocks) for name, result in by_host.items()
+                },
+            }
+        return content
 
     @property
     def _block_lines(self) -> int:
-        return self.plan.support + self.plan.query
+        return self.plan.before + self.plan.query
 
-    def _blocks(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def blocks(self) -> NDArray[np.int64]:
+        """Of each task, the block of the stream that it begins in."""
         starts = np.array([start for _, start in self.drawn.tasks], dtype=np.int64)
         return starts // self._block_lines
 
-    def _figures(
-        self, result: MethodResult, blocks: np.ndarray[Any, np.dtype[np.int64]]
-    ) -> dict[str, Any]:
+    def _figures(self, result: MethodResult, blocks: NDArray[np.int64]) -> dict[str, Any]:
         f1 = np.array([counts.f1 for counts in result.counts])
         low, high = block_interval(f1, blocks, seed=self.plan.first_seed)
         pooled = sum(result.counts, Counts())
@@ -162,25 +178,29 @@ def show_evaluation(content: dict[str, Any]) -> None:
     )
     if content["base"] is not None:
         say(f"base {content['base']}, trained on {', '.join(content['sources'])}")
+    learnt = f"{support['size']:,} labelled lines in a row"
+    if support["kind"] == "chosen":
+        learnt = (
+            f"the labels of {support['size']:,} templates, chosen from {support['history']:,} lines"
+        )
+    if content["wrong_labels"]:
+        learnt += f" ({content['wrong_labels']:.0%} of the labels wrong)"
     say(
-        f"{content['tasks']} tasks of {content['seeds']} seeds: {support['size']:,} labelled lines "
-        f"in a row, judged on the {content['query']:,} lines after them"
+        f"{content['protocol']} protocol, {content['tasks']} tasks of {content['seeds']} seeds: "
+        f"{learnt}, judged on the {content['query']:,} lines after them"
     )
     say("")
-    say_table(
-        ["method", "F1", "95 %", *(title for title, _ in _COLUMNS), "false alerts/10k"],
-        [
-            [
-                name,
-                f"{figures['f1']['mean']:.3f}",
-                f"{figures['f1']['low']:.3f}-{figures['f1']['high']:.3f}",
-                *(f"{figures[key]:.3f}" for _, key in _COLUMNS),
-                f"{figures['false_alerts_per_10k']:.1f}",
-            ]
-            for name, figures in content["methods"].items()
-        ],
-    )
+    _show_methods(content["methods"])
+    if "by_host" in content:
+        say("")
+        say(f"The stream split by host into {content['by_host']['partitions']} partitions:")
+        _show_methods(content["by_host"]["methods"])
     say("")
+    if any(name.endswith(ORACLE) for name in content["methods"]):
+        say(
+            "An oracle step is chosen by the labels of the lines that are judged: it shows what "
+            "the published protocol prints, and is no result."
+        )
     say(
         "F1 and AUPRC are means of tasks, the rest is pooled over them; unseen recall is that of "
         "alerts whose template the support lacks."
@@ -207,6 +227,24 @@ def show_evaluation(content: dict[str, Any]) -> None:
                 for name, figures in skipped["methods"].items()
             ],
         )
+
+
+def _show_methods(methods: dict[str, Any]) -> None:
+    from trainer.screen import say_table
+
+    say_table(
+        ["method", "F1", "95 %", *(title for title, _ in _COLUMNS), "false alerts/10k"],
+        [
+            [
+                name,
+                f"{figures['f1']['mean']:.3f}",
+                f"{figures['f1']['low']:.3f}-{figures['f1']['high']:.3f}",
+                *(f"{figures[key]:.3f}" for _, key in _COLUMNS),
+                f"{figures['false_alerts_per_10k']:.1f}",
+            ]
+            for name, figures in methods.items()
+        ],
+    )
 
 
 def _round(value: float | np.floating[Any]) -> float:

@@ -92,17 +92,27 @@ def labelled_stream(
 
 
 def verdicts(
-    labels: NDArray[np.bool_], support_lines: int, query_lines: int = QUERY_LINES
+    labels: NDArray[np.bool_],
+    support_lines: int,
+    query_lines: int = QUERY_LINES,
+    bounds: tuple[float, float] = SUPPORT_ALERTS,
 ) -> NDArray[np.int8]:
-    """Of every position where a support and a query find room, the number of its `REASONS`."""
+    """Of every position where a support and a query find room, the number of its `REASONS`.
+
+    Args:
+        labels: of the stream's lines.
+        support_lines: before the query.
+        query_lines: to be judged.
+        bounds: of the share of alerts in the support.
+    """
     before = np.concatenate(([0], np.cumsum(labels)))
     start = np.arange(max(len(labels) - support_lines - query_lines + 1, 0))
     middle, end = start + support_lines, start + support_lines + query_lines
     support = (before[middle] - before[start]) / support_lines
     query = (before[end] - before[middle]) / query_lines
     fails = [
-        support < SUPPORT_ALERTS[0],
-        support > SUPPORT_ALERTS[1],
+        support < bounds[0],
+        support > bounds[1],
         query < QUERY_ALERTS[0],
         query > QUERY_ALERTS[1],
     ]

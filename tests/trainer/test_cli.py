@@ -13,8 +13,9 @@ from crosyslog.bundle import load_bundle
 from crosyslog.store import Store
 from tests.fakes import add_tiny_model
 from tests.trainer.made import make_base, messages, write_log
+from trainer.based_methods import BASED
+from trainer.baselines import BASELINES
 from trainer.cli import app
-from trainer.evaluation import METHODS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -270,7 +271,7 @@ def test_an_evaluation_is_written_and_the_same_again(
     assert report["seed_list"] == [4, 5]
     assert report["tasks"] == len(report["positions"]) == 4
     assert all(place["query"] == place["support"] + 300 for place in report["positions"])
-    assert list(report["methods"]) == list(METHODS)
+    assert list(report["methods"]) == [*BASELINES, *BASED]
     assert "4 tasks of 2 seeds: 300 labelled lines in a row" in shown
     assert "the 10,000 lines after them" in shown
 

@@ -18,19 +18,10 @@ from crosyslog.scorer import Scorer
 from crosyslog.systems import load_system
 from tests.trainer.made import messages
 from trainer.adaptation import adapt
-from trainer.baselines import Judgement, Known
-from trainer.evaluation import (
-    BASED,
-    METHODS,
-    BasedMethods,
-    Drawn,
-    Plan,
-    baseline,
-    check_methods,
-    draw,
-    judge,
-    refuse_known,
-)
+from trainer.based_methods import BASED, BasedMethods, refuse_known
+from trainer.baselines import BASELINES, Judgement, Known
+from trainer.evaluation import by_rule, check_methods, judge
+from trainer.protocol import Drawn, Plan, draw
 from trainer.report import Evaluation, show_evaluation
 from trainer.tasks import REASONS, LabelledStream, labelled_stream, positions, verdicts
 
@@ -39,8 +30,9 @@ if TYPE_CHECKING:
 
     from crosyslog.bundle import Bundle
     from tests.fakes import FakeEncoder
-    from trainer.evaluation import Method
+    from trainer.based_methods import Method
 
+METHODS = (*BASELINES, *BASED)
 SMALL = Plan(support=200, query=1000, seeds=2, tasks=3)
 
 
@@ -68,7 +60,7 @@ class Judges:
             cache=self.cache,
         )
         return [
-            (name, based.method(name) if name in BASED else baseline(name, stream, plan))
+            (name, based.method(name) if name in BASED else by_rule(BASELINES[name], stream, plan))
             for name in METHODS
         ]
 
@@ -202,6 +194,70 @@ def test_memory_is_what_parts_crosyslog_from_the_published_form(judges: Judges) 
     assert not set(published.scores[seen].tolist()) <= {0.0, 1.0}
 
 
+def test_a_stream_split_by_host_is_scored_as_partitions_are(
+    judges: Judges, tiny_base: Bundle
+) -> None:
+    stream, start = judges.stream, 1234
+    middle = start + SMALL.support
+    known = Known(
+        stream.templates, stream.vectors, stream.rows[start:middle], stream.labels[start:middle]
+    )
+    hosts = (np.random.default_rng(0).integers(0, 40, 5000)).astype(np.uint32)
+    based = BasedMethods(
+        tiny_base,
+        stream,
+        judges.offsets,
+        plan=SMALL,
+        system=load_system("spirit"),
+        encoder=judges.encoder,
+        cache=judges.cache,
+        hosts=hosts,
+    )
+    said = based.method("crosyslog", by_host=True)(known, middle)
+    bundle = adapt(
+        tiny_base,
+        judges.lines.slice(start, SMALL.support),
+        system=load_system("spirit"),
+        target="spirit",
+        encoder=judges.encoder,
+        cache=judges.cache,
+    )
+    # Every partition by itself, from its first line, as an agent that has it reads it.
+    expected = np.full(5000, np.nan, dtype=np.float32)
+    for number in range(8):
+        inside = np.flatnonzero(hosts % 8 == number)
+        lines = pl.DataFrame(
+            {"offset": np.arange(len(inside)), "text": judges.lines["text"].gather(inside)}
+        ).with_columns(stream=pl.lit(str(number)))
+        scored, _ = Scorer(bundle, judges.encoder, judges.cache).score(lines, {})
+        expected[inside] = scored["score"].to_numpy()
+    query = slice(middle, middle + SMALL.query)
+    assert said.scores.tolist() == pytest.approx(expected[query].tolist(), abs=1e-3)
+    assert said.scores.tolist() != based.method("crosyslog")(known, middle).scores.tolist()
+
+
+def test_the_papers_steps_go_on_from_the_base(judges: Judges) -> None:
+    stream, start = judges.stream, 1234
+    middle = start + SMALL.support
+    known = Known(
+        stream.templates, stream.vectors, stream.rows[start:middle], stream.labels[start:middle]
+    )
+    inner = judges.base.manifest.inner_loop
+    based = BasedMethods(
+        judges.base,
+        stream,
+        judges.offsets,
+        plan=SMALL,
+        system=load_system("spirit"),
+        encoder=judges.encoder,
+        cache=judges.cache,
+    )
+    steps = list(based.stepped("maml_lstm")(known, middle))
+    assert len(steps) == 15
+    own = based.method("maml_lstm")(known, middle)
+    assert steps[inner.steps - 1].scores.tolist() == pytest.approx(own.scores.tolist(), abs=1e-5)
+
+
 def test_a_report_is_complete_and_the_same_again(
     judges: Judges, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,7 +298,7 @@ def test_a_base_that_knows_the_target_is_refused(tiny_base: Bundle) -> None:
 
 
 def test_methods_keep_the_order_of_the_table() -> None:
-    assert check_methods([]) == list(METHODS)
-    assert check_methods(["crosyslog", "memory", "memory"]) == ["memory", "crosyslog"]
+    assert check_methods([], BASELINES) == list(METHODS)
+    assert check_methods(["crosyslog", "memory", "memory"], BASELINES) == ["memory", "crosyslog"]
     with pytest.raises(SettingError, match="oracle: it is one of keyword, memory"):
-        check_methods(["oracle"])
+        check_methods(["oracle"], BASELINES)

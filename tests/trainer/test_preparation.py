@@ -56,8 +56,12 @@ def test_a_folder_holds_lines_templates_vectors_and_what_they_were_made_with(log
         "line": pl.Int64(),
         "time": pl.Datetime("us", "UTC"),
         "label": pl.Boolean(),
+        "host": pl.UInt32(),
         "template": pl.UInt32(),
     }
+    # Line 0 and line 9 are of the same host, and a line that does not split has none.
+    assert lines["host"][0] == lines["host"][9] != lines["host"][1]
+    assert lines["host"][2_000] == 0
     assert lines["line"].to_list() == list(range(2_001))
     assert str(lines["time"][0]) == "2005-01-01 08:01:01+00:00"
     assert lines["label"].null_count() == 1

@@ -20,6 +20,10 @@ def adapt(
         Path | None,
         typer.Option(metavar="PATH", help="a labelled log, or a prepared one: all labels are used"),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="labels of the log's lines, as CSV: line,label"),
+    ] = None,
     system: Annotated[
         str | None,
         typer.Option(metavar="PROFILE", help="how lines split  [default: the target's name]"),
@@ -49,7 +53,7 @@ def adapt(
     models.versions(target)  # refuses an impossible name before any work
     profile = system_of(target, system, log)
     start = base_path(base)
-    support = read_labelled(log, profile)
+    support = read_labelled(log, profile, labels)
 
     from crosyslog.bundle import load_bundle, write_bundle
     from crosyslog.embedding_cache import EmbeddingCache
@@ -62,6 +66,7 @@ def adapt(
     cache = EmbeddingCache(default_cache())
     encode_with_progress([support], encoder, cache)
     words = ["trainer", "adapt", "--target", target, "--log", log.name]
+    words += ["--labels", labels.name] if labels else []
     words += ["--system", system] if system else []
     with torch_threads(1):
         bundle = adaptation.adapt(

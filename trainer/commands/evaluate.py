@@ -1,19 +1,23 @@
 """`trainer evaluate`."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from crosyslog.errors import ToolMissingError
+from crosyslog.errors import SettingError, ToolMissingError
 from crosyslog.store import DEFAULT_BASE
 
 if TYPE_CHECKING:
     from crosyslog.bundle import Bundle
     from crosyslog.systems import System
-    from trainer.evaluation import Method, Plan
+    from trainer.based_methods import BasedMethods, Method, SteppedMethod
+    from trainer.evaluation import Rule
     from trainer.labelled_lines import LabelledLines
+    from trainer.protocol import Plan
     from trainer.tasks import LabelledStream
 
 
@@ -23,6 +27,10 @@ def evaluate(
     log: Annotated[
         Path, typer.Option(metavar="PATH", help="a labelled log of it, or a prepared one")
     ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="labels of the log's lines, as CSV: line,label"),
+    ] = None,
     system: Annotated[
         str | None,
         typer.Option(metavar="PROFILE", help="how lines split  [default: the target's name]"),
@@ -30,9 +38,28 @@ def evaluate(
     support: Annotated[
         int, typer.Option(metavar="N", min=10, help="labelled lines in a row to learn from")
     ] = 1000,
+    ask: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=2, help="instead, labels of this many chosen templates"),
+    ] = None,
+    history: Annotated[
+        int, typer.Option(metavar="N", min=100, help="lines that --ask chooses from")
+    ] = 10_000,
+    protocol: Annotated[
+        Literal["honest", "paper"],
+        typer.Option(help="the paper's adds steps that are chosen on the lines judged"),
+    ] = "honest",
     base: Annotated[
-        str, typer.Option(metavar="NAME", help="one that does not know the target, or a folder")
-    ] = DEFAULT_BASE,
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"one that does not know the target, or a folder  [default: {DEFAULT_BASE}]",
+        ),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="instead, train a base on this; repeatable"),
+    ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="judge this one alone; repeatable  [default: all]"),
@@ -40,8 +67,17 @@ def evaluate(
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="how often to draw tasks")] = 3,
     first_seed: Annotated[int, typer.Option(metavar="N", min=0, help="the first of them")] = 0,
     tasks: Annotated[int, typer.Option(metavar="N", min=1, help="tasks to draw a seed")] = 20,
+    wrong_labels: Annotated[
+        float,
+        typer.Option(metavar="SHARE", min=0, max=0.5, help="of the labels to turn around"),
+    ] = 0.0,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="every judged line's scores, as Parquet"),
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="where evaluation.json is written")
+        Path | None,
+        typer.Option(metavar="DIR", help="where evaluation.json is written"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="report as JSON")] = False,
 ) -> None:
@@ -49,31 +85,48 @@ def evaluate(
     if find_spec("sklearn") is None:
         raise ToolMissingError("evaluate needs scikit-learn: install the extra crosyslog[trainer]")
     from crosyslog.threads import torch_threads
-    from trainer.evaluation import BASED, Plan, check_methods, draw, refuse_known
+    from trainer.based_methods import BASED
+    from trainer.evaluation import check_methods, rules
     from trainer.evaluation import judge as judge_tasks
+    from trainer.inspection import write_predictions
     from trainer.labelled_logs import read_labelled, system_of
+    from trainer.protocol import Plan, draw
     from trainer.report import Evaluation, check_output, show_evaluation, write_evaluation
     from trainer.screen import progress, say_json
 
-    names = check_methods(method or [])
+    known = rules()
+    names = check_methods(method or [], known)
+    if base is not None and source:
+        raise SettingError("--base and --source exclude each other: a base is given, or trained")
     if output is not None:
         check_output(output)
+    if predictions is not None and not predictions.absolute().parent.is_dir():
+        raise SettingError(f"--predictions {predictions}: its folder does not exist")
+    plan = Plan(
+        support=support,
+        ask=ask,
+        history=history,
+        seeds=seeds,
+        first_seed=first_seed,
+        tasks=tasks,
+        protocol=protocol,
+        wrong_labels=wrong_labels,
+        curve=output is not None,
+    )
     profile = system_of(target, system, log)
-    folder = None
+    of_base = None
     if set(names) & set(BASED):
-        from crosyslog.manifest import load_manifest
-        from crosyslog.store import base_path
-
-        folder = base_path(base)
-        refuse_known(load_manifest(folder)[0], target, profile)
-    plan = Plan(support=support, seeds=seeds, first_seed=first_seed, tasks=tasks)
-    lines = read_labelled(log, profile)
+        of_base = _trained(source, target, profile) if source else _named(base, target, profile)
+    lines = read_labelled(log, profile, labels)
     drawn = draw(lines.labels, plan)
-    origin, stream, methods = _prepare(folder, names, target, lines, plan, profile)
+    made = _prepare(of_base() if of_base else None, names, known, target, lines, plan, profile)
     positions = len(drawn.tasks) + len(drawn.outside)
     with torch_threads(1), progress("judging tasks", positions) as done:
-        results = judge_tasks(stream, drawn, methods, plan, done)
-    content = Evaluation(stream, log.name, origin, plan, drawn, results).content()
+        results = judge_tasks(made.stream, drawn, made.methods, plan, done, made.oracles)
+    evaluation = Evaluation(made.stream, log.name, made.base, plan, drawn, results)
+    content = evaluation.content()
+    if predictions is not None:
+        write_predictions(predictions, made.stream, lines.offsets, drawn, plan, results)
     if output is not None:
         write_evaluation(content, output)
     if json:
@@ -82,38 +135,106 @@ def evaluate(
         show_evaluation(content)
 
 
+@dataclass(frozen=True)
+class _Made:
+    base: "Bundle | None"
+    stream: "LabelledStream"
+    methods: list[tuple[str, "Method"]]
+    oracles: dict[str, "SteppedMethod"]
+
+
+def _named(base: str | None, target: str, profile: "System") -> Callable[[], "Bundle"]:
+    """A base by name or folder, looked at before any work and loaded after."""
+    from crosyslog.bundle import load_bundle
+    from crosyslog.manifest import load_manifest
+    from crosyslog.store import base_path
+    from trainer.based_methods import refuse_known
+
+    folder = base_path(base or DEFAULT_BASE)
+    refuse_known(load_manifest(folder)[0], target, profile)
+    return lambda: load_bundle(folder)
+
+
+def _trained(sources: list[str], target: str, profile: "System") -> Callable[[], "Bundle"]:
+    """A base that is trained for this evaluation alone, with the settings of `trainer train`."""
+    from trainer.sources import named_sources, systems_of
+
+    named = named_sources(sources)
+    systems = systems_of(named)
+    if known := {target, profile.name} & {*named, *(system.name for system in systems.values())}:
+        raise SettingError(
+            f"--source {min(known)} is the target: a system is judged with a base that does "
+            "not know it"
+        )
+
+    def train() -> "Bundle":
+        from crosyslog.threads import torch_threads
+        from trainer.screen import progress
+        from trainer.sources import read_sources
+        from trainer.training import TrainingConfig, train_base
+
+        streams, encoder = read_sources(named, systems)
+        config = TrainingConfig()
+        with torch_threads(1), progress("meta-training", config.outer_steps) as done:
+            return train_base(
+                streams,
+                name="-".join(stream.name for stream in streams),
+                config=config,
+                encoder=encoder,
+                command="trainer evaluate",
+                progress=lambda step, _: done(step),
+            )
+
+    return train
+
+
 def _prepare(
-    folder: Path | None,
+    base: "Bundle | None",
     names: list[str],
+    known: "dict[str, Rule]",
     target: str,
     lines: "LabelledLines",
     plan: "Plan",
     profile: "System",
-) -> tuple["Bundle | None", "LabelledStream", list[tuple[str, "Method"]]]:
-    """The base, the stream with its vectors, and the methods over it."""
+) -> _Made:
+    """The stream with its vectors, and the methods over it."""
     import polars as pl
 
-    from crosyslog.bundle import load_bundle
-    from trainer.baselines import BASELINES
-    from trainer.evaluation import BASED, BasedMethods, baseline
+    from trainer.based_methods import BasedMethods
+    from trainer.evaluation import by_rule
     from trainer.labelled_logs import cache_for, encode_with_progress, encoder_for
     from trainer.tasks import labelled_stream
 
-    base = load_bundle(folder) if folder is not None else None
     cache = cache_for(lines)
     encoder = encoder_for([lines], base.manifest.encoder if base else None)
     encode_with_progress([lines], encoder, cache)
     stream = labelled_stream(target, lines, encoder, cache)
-    methods = [(name, baseline(name, stream, plan)) for name in names if name in BASELINES]
-    if base is not None:
-        based = BasedMethods(
-            base,
-            stream,
-            pl.Series("offset", lines.offsets),
-            plan=plan,
-            system=profile,
-            encoder=encoder,
-            cache=cache,
-        )
-        methods += [(name, based.method(name)) for name in names if name in BASED]
-    return base, stream, methods
+    methods = [(name, by_rule(known[name], stream, plan)) for name in names if name in known]
+    if base is None:
+        return _Made(base, stream, methods, {})
+    based = BasedMethods(
+        base,
+        stream,
+        pl.Series("offset", lines.offsets),
+        plan=plan,
+        system=profile,
+        encoder=encoder,
+        cache=cache,
+        hosts=lines.hosts,
+    )
+    more, oracles = _of_base(based, names, plan, split=lines.hosts is not None)
+    return _Made(base, stream, methods + more, oracles)
+
+
+def _of_base(
+    based: "BasedMethods", names: list[str], plan: "Plan", *, split: bool
+) -> tuple[list[tuple[str, "Method"]], dict[str, "SteppedMethod"]]:
+    from trainer.based_methods import BASED
+    from trainer.evaluation import BY_HOST
+
+    chosen = [name for name in names if name in BASED]
+    methods = [(name, based.method(name)) for name in chosen]
+    if split and "crosyslog" in chosen:
+        methods.append(("crosyslog" + BY_HOST, based.method("crosyslog", by_host=True)))
+    paper = plan.protocol == "paper"
+    return methods, {name: based.stepped(name) for name in chosen} if paper else {}
