@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
-from crosyslog.bundle import Bundle, now, support_frame
-from crosyslog.detector import LstmDetector, detector_logits
+from crosyslog.bundle import Bundle, now
+from crosyslog.detector import LstmDetector
 from crosyslog.errors import LabelError, SettingError
 from crosyslog.manifest import (
     DetectorShape,
     EncoderReference,
     InnerLoop,
     Manifest,
-    Threshold,
 )
 from crosyslog.windows import WINDOW
 from trainer.adaptation import novel_below
-from trainer.maml import Parameters, adapt_parameters, meta_loss
+from trainer.base_parts import prototypes, thresholds
+from trainer.checkpoint import fingerprint, read_checkpoint, write_checkpoint
+from trainer.maml import Parameters, meta_loss
 from trainer.tasks import LabelledStream, TaskSampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import polars as pl
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from crosyslog.encoder import Encoder
 
@@ -37,12 +40,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 #: Some MiniLM dimensions hardly vary; dividing by less than this would blow up noise.
 _SCALE_FLOOR = 0.02
-
-#: Prototypes of one label of one source: they explain a base's events.
-_PROTOTYPES = 64
-
-#: Tasks a source that the thresholds are chosen on.
-_THRESHOLD_TASKS = 24
 
 
 class TrainingConfig(BaseModel):
@@ -115,6 +112,209 @@ def read_config(path: Path) -> TrainingConfig:
         raise SettingError(f"the settings {path}: {name}{given}: {first['msg']}{hint}") from error
 
 
+class MetaTraining:
+    """A meta-training: its weights, rates and random state, as far as it has come.
+
+    Stopped, saved, loaded and gone on with, it ends with the same bits as in one go: all chance
+    comes from two generators that belong to the state.
+
+    Attributes:
+        step: outer steps done.
+    """
+
+    def __init__(self, sources: Sequence[LabelledStream], config: TrainingConfig, dim: int) -> None:
+        """Prepares a training from the start.
+
+        Args:
+            sources: the labelled source systems.
+            config: the settings.
+            dim: dimensions of the sources' vectors.
+
+        Raises:
+            LabelError: a source has only one class, or no place for a task.
+        """
+        _check_classes(sources)
+        self._sources, self._config = sources, config
+        self._rng = np.random.default_rng(config.seed)
+        self._noise = torch.Generator().manual_seed(config.seed)
+        self._sampler, mean, scale = _sampler(sources, config, self._rng)
+        shape = DetectorShape(dim=dim, projected=config.projected, hidden=config.hidden)
+        # The initial weights are drawn from torch's own generator: the caller gets it back as
+        # it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self._detector = LstmDetector(shape)
+        self._detector.mean.copy_(torch.from_numpy(mean))
+        self._detector.scale.copy_(torch.from_numpy(scale))
+        self._parameters: Parameters = dict(self._detector.named_parameters())
+        self._log_rates = {
+            key: torch.full((), float(np.log(config.inner_rate)), requires_grad=True)
+            for key in self._parameters
+        }
+        self._optimiser = torch.optim.AdamW(
+            [
+                {"params": list(self._parameters.values()), "weight_decay": config.weight_decay},
+                {"params": list(self._log_rates.values()), "weight_decay": 0.0},
+            ]
+        )
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser,
+            max_lr=[config.outer_rate, config.rates_rate],
+            total_steps=config.outer_steps,
+        )
+        self.step = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether all outer steps are done."""
+        return self.step >= self._config.outer_steps
+
+    def run(self, until: int, progress: Callable[[int, float], None] | None = None) -> None:
+        """Trains on.
+
+        Args:
+            until: the outer step to stop after; at most the last one.
+            progress: called after each outer step with its number and loss.
+        """
+        while self.step < min(until, self._config.outer_steps):
+            loss = self._outer_step()
+            self.step += 1
+            if progress is not None:
+                progress(self.step, loss)
+
+    def save(self, path: Path) -> None:
+        """Writes the state into a file, whole or not at all.
+
+        Raises:
+            SettingError: it cannot be written.
+        """
+        optimiser = self._optimiser.state_dict()
+        tensors: Parameters = {f"weight/{name}": value for name, value in self._parameters.items()}
+        tensors |= {f"log_rate/{name}": value for name, value in self._log_rates.items()}
+        for number, moments in optimiser["state"].items():
+            tensors |= {f"adamw/{number}/{name}": value for name, value in moments.items()}
+        tensors["noise"] = self._noise.get_state()
+        write_checkpoint(
+            path,
+            tensors,
+            {
+                "step": self.step,
+                "config": self._config.model_dump(mode="json"),
+                "sources": self._fingerprint,
+                "groups": optimiser["param_groups"],
+                "schedule": self._schedule.state_dict(),
+                "rng": self._rng.bit_generator.state,
+            },
+        )
+
+    def load(self, path: Path) -> None:
+        """Takes over the state that `save` wrote for the same settings and sources.
+
+        Raises:
+            SettingError: it is of other settings or sources, or damaged; then nothing is changed.
+        """
+        tensors, content = read_checkpoint(path)
+        self._check_origin(path, content)
+        with torch.no_grad():
+            for name, value in self._parameters.items():
+                value.copy_(tensors[f"weight/{name}"])
+            for name, value in self._log_rates.items():
+                value.copy_(tensors[f"log_rate/{name}"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("adamw/"):
+                _, number, name = key.split("/")
+                moments.setdefault(int(number), {})[name] = value
+        # JSON has no tuples.
+        groups = [group | {"betas": tuple(group["betas"])} for group in content["groups"]]
+        self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self._schedule.load_state_dict(content["schedule"])
+        self._noise.set_state(tensors["noise"])
+        self._rng.bit_generator.state = content["rng"]
+        self.step = content["step"]
+
+    def bundle(self, *, name: str, encoder: Encoder, command: str) -> Bundle:
+        """The base as it is now; the training can go on as if it had not been asked.
+
+        Args:
+            name: the base's name.
+            encoder: the encoder that made the sources' vectors.
+            command: what was called, for the manifest.
+
+        Returns:
+            A base bundle in memory: weights, rates, thresholds and prototypes; no log text.
+        """
+        sources, config = self._sources, self._config
+        detector = copy.deepcopy(self._detector).eval().requires_grad_(requires_grad=False)
+        rates = {key: rate.detach().exp() for key, rate in self._log_rates.items()}
+        before = self._rng.bit_generator.state
+        adapted_threshold, own_threshold, figures = thresholds(
+            dict(detector.named_parameters()),
+            rates,
+            self._sampler,
+            inner_steps=config.inner_steps,
+            disguise=config.disguised > 0,
+        )
+        self._rng.bit_generator.state = before
+        manifest = Manifest(
+            kind="base",
+            target=name,
+            version="1",
+            created=now(),
+            encoder=EncoderReference(id=encoder.id, name=encoder.name, dim=encoder.dim),
+            detector=detector.shape,
+            inner_loop=InnerLoop(
+                steps=config.inner_steps,
+                rates={key: round(float(rate), 8) for key, rate in rates.items()},
+                threshold=adapted_threshold,
+            ),
+            threshold=own_threshold,
+            novel_below=novel_below(np.concatenate([source.vectors for source in sources])),
+            sources=tuple(source.name for source in sources),
+            figures=figures,
+            settings=config.model_dump(),
+            command=command,
+        )
+        return Bundle(manifest, detector, prototypes(sources, config.seed), sha256="")
+
+    @cached_property
+    def _fingerprint(self) -> list[dict[str, str]]:
+        return fingerprint(self._sources)
+
+    def _check_origin(self, path: Path, content: dict[str, Any]) -> None:
+        other = f"the checkpoint {path} is of a training with other"
+        anew = "remove it, and the training starts anew"
+        config = self._config.model_dump(mode="json")
+        if differing := sorted(
+            key
+            for key in {*config, *content["config"]}
+            if config.get(key) != content["config"].get(key)
+        ):
+            raise SettingError(f"{other} settings ({', '.join(differing)}): {anew}")
+        if content["sources"] != self._fingerprint:
+            names = ", ".join(source["name"] for source in content["sources"])
+            raise SettingError(f"{other} sources (it had {names}): {anew}")
+
+    def _outer_step(self) -> float:
+        config = self._config
+        tasks = self._sampler.draw(config.tasks_a_source)
+        jitter = torch.randn(tasks.vectors_KTD.shape, generator=self._noise) * config.noise
+        loss = meta_loss(
+            self._parameters,
+            {key: rate.exp() for key, rate in self._log_rates.items()},
+            tasks._replace(vectors_KTD=tasks.vectors_KTD + jitter),
+            steps=config.inner_steps,
+            first_order=config.first_order,
+            unadapted_weight=config.unadapted_weight,
+        )
+        self._optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_([*self._parameters.values(), *self._log_rates.values()], 1.0)
+        self._optimiser.step()
+        self._schedule.step()
+        return float(loss.detach())
+
+
 def train_base(
     sources: Sequence[LabelledStream],
     *,
@@ -124,7 +324,7 @@ def train_base(
     command: str,
     progress: Callable[[int, float], None] | None = None,
 ) -> Bundle:
-    """Meta-trains a base.
+    """Meta-trains a base in one go; see `MetaTraining`.
 
     Args:
         sources: the labelled source systems.
@@ -140,6 +340,12 @@ def train_base(
     Raises:
         LabelError: a source has only one class, or no place for a task.
     """
+    training = MetaTraining(sources, config, encoder.dim)
+    training.run(config.outer_steps, progress)
+    return training.bundle(name=name, encoder=encoder, command=command)
+
+
+def _check_classes(sources: Sequence[LabelledStream]) -> None:
     for source in sources:
         if source.labels.all() or not source.labels.any():
             only = "alerts" if source.labels.any() else "normal lines"
@@ -147,40 +353,10 @@ def train_base(
                 f"the source {source.name} holds {only} alone ({len(source)} lines): a source "
                 "needs both classes"
             )
-    torch.manual_seed(config.seed)
-    sampler, mean, scale = _sampler(sources, config)
-    shape = DetectorShape(dim=encoder.dim, projected=config.projected, hidden=config.hidden)
-    detector = LstmDetector(shape)
-    detector.mean.copy_(torch.from_numpy(mean))
-    detector.scale.copy_(torch.from_numpy(scale))
-    parameters, rates = _outer_loop(detector, sampler, config, progress)
-    detector.load_state_dict({**detector.state_dict(), **parameters})
-    adapted_threshold, own_threshold, figures = _thresholds(parameters, rates, sampler, config)
-    manifest = Manifest(
-        kind="base",
-        target=name,
-        version="1",
-        created=now(),
-        encoder=EncoderReference(id=encoder.id, name=encoder.name, dim=encoder.dim),
-        detector=shape,
-        inner_loop=InnerLoop(
-            steps=config.inner_steps,
-            rates={key: round(float(rate), 8) for key, rate in rates.items()},
-            threshold=adapted_threshold,
-        ),
-        threshold=own_threshold,
-        novel_below=novel_below(np.concatenate([source.vectors for source in sources])),
-        sources=tuple(source.name for source in sources),
-        figures=figures,
-        settings=config.model_dump(),
-        command=command,
-    )
-    detector.eval().requires_grad_(requires_grad=False)
-    return Bundle(manifest, detector, _prototypes(sources, config.seed), sha256="")
 
 
 def _sampler(
-    sources: Sequence[LabelledStream], config: TrainingConfig
+    sources: Sequence[LabelledStream], config: TrainingConfig, rng: np.random.Generator
 ) -> tuple[TaskSampler, NDArray[np.float32], NDArray[np.float32]]:
     vectors = [source.vectors.astype(np.float64) for source in sources]
     # Each source counts the same, however many templates it has.
@@ -197,128 +373,6 @@ def _sampler(
         repeat_power=config.repeat_power,
         permuted=config.permuted,
         disguised=config.disguised,
-        rng=np.random.default_rng(config.seed),
+        rng=rng,
     )
     return sampler, mean.astype(np.float32), scale
-
-
-def _outer_loop(
-    detector: LstmDetector,
-    sampler: TaskSampler,
-    config: TrainingConfig,
-    progress: Callable[[int, float], None] | None,
-) -> tuple[Parameters, Parameters]:
-    parameters = dict(detector.named_parameters())
-    log_rates = {
-        key: torch.full((), float(np.log(config.inner_rate)), requires_grad=True)
-        for key in parameters
-    }
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": list(parameters.values()), "weight_decay": config.weight_decay},
-            {"params": list(log_rates.values()), "weight_decay": 0.0},
-        ]
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=[config.outer_rate, config.rates_rate], total_steps=config.outer_steps
-    )
-    noise = torch.Generator().manual_seed(config.seed)
-    for step in range(1, config.outer_steps + 1):
-        tasks = sampler.draw(config.tasks_a_source)
-        jitter = torch.randn(tasks.vectors_KTD.shape, generator=noise) * config.noise
-        loss = meta_loss(
-            parameters,
-            {key: rate.exp() for key, rate in log_rates.items()},
-            tasks._replace(vectors_KTD=tasks.vectors_KTD + jitter),
-            steps=config.inner_steps,
-            first_order=config.first_order,
-            unadapted_weight=config.unadapted_weight,
-        )
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_([*parameters.values(), *log_rates.values()], 1.0)
-        optimiser.step()
-        schedule.step()
-        if progress is not None:
-            progress(step, float(loss.detach()))
-    return (
-        {key: value.detach() for key, value in parameters.items()},
-        {key: rate.detach().exp() for key, rate in log_rates.items()},
-    )
-
-
-def _thresholds(
-    parameters: Parameters, rates: Parameters, sampler: TaskSampler, config: TrainingConfig
-) -> tuple[Threshold, Threshold, dict[str, float]]:
-    """The thresholds with the best F1 on tasks of the sources, after the inner loop and without.
-
-    After the inner loop, disguised tasks stand for a system that the weights have never seen.
-    """
-    found = []
-    for steps, disguised in ((config.inner_steps, float(config.disguised > 0)), (0, 0.0)):
-        tasks = sampler.draw(_THRESHOLD_TASKS, disguised)
-        adapted = adapt_parameters(parameters, rates, tasks.vectors_KTD, tasks.support, steps=steps)
-        with torch.no_grad():
-            logits = detector_logits(adapted, tasks.vectors_KTD, tasks.query.rows_KBL)
-        found.append(
-            _best_threshold(
-                logits.sigmoid().numpy(),
-                tasks.query.labels_KBL.numpy() > 0,
-                tasks.query.weights_KBL.numpy(),
-            )
-        )
-    (after, after_f1), (before, before_f1) = found
-    how = f"best F1 on {_THRESHOLD_TASKS} tasks of each source"
-    return (
-        Threshold(value=after, chosen=f"{how}, after the inner loop"),
-        Threshold(value=before, chosen=f"{how}, without inner steps"),
-        {"source_f1_adapted": after_f1, "source_f1_unadapted": before_f1},
-    )
-
-
-def _best_threshold(
-    scores: NDArray[np.float32], labels: NDArray[np.bool_], weights: NDArray[np.float32]
-) -> tuple[float, float]:
-    """The threshold with the best weighted F1, and that F1."""
-    candidates = np.linspace(0.05, 0.95, 91)
-    values = []
-    for candidate in candidates:
-        flagged = scores >= candidate
-        hit = weights[flagged & labels].sum()
-        wrong = weights[flagged != labels].sum()
-        values.append(2 * hit / max(2 * hit + wrong, 1e-12))
-    best = int(np.argmax(values))
-    return round(float(candidates[best]), 4), round(float(values[best]), 4)
-
-
-def _prototypes(sources: Sequence[LabelledStream], seed: int) -> pl.DataFrame:
-    """Means of groups of like templates, by source and label: they explain, and hold no text."""
-    from sklearn.cluster import KMeans
-
-    rows: dict[str, list[Any]] = {"alert": [], "lines": [], "alerts": [], "source": []}
-    vectors = []
-    for source in sources:
-        lines = np.bincount(source.rows, minlength=len(source.templates))
-        alerts = np.bincount(source.rows, weights=source.labels, minlength=len(lines))
-        alert = 2 * alerts >= lines
-        for label in (False, True):
-            members = np.flatnonzero(alert == label)
-            distinct = len(np.unique(source.vectors[members], axis=0))
-            groups = min(_PROTOTYPES, distinct)
-            fit = KMeans(groups, n_init=1, random_state=seed).fit(source.vectors[members])
-            for group in range(groups):
-                inside = members[fit.labels_ == group]
-                centre = source.vectors[inside].mean(axis=0)
-                vectors.append(centre / max(float(np.linalg.norm(centre)), 1e-6))
-                rows["alert"].append(label)
-                rows["lines"].append(int(lines[inside].sum()))
-                rows["alerts"].append(int(alerts[inside].sum()))
-                rows["source"].append(source.name)
-    return support_frame(
-        templates=None,
-        alert=np.array(rows["alert"]),
-        lines=np.array(rows["lines"]),
-        alerts=np.array(rows["alerts"]),
-        source=rows["source"],
-        vectors=np.array(vectors, dtype=np.float16).astype(np.float32),
-    )

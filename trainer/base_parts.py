@@ -1,0 +1,109 @@
+"""What a base holds beside its weights: the thresholds, and prototypes of its sources."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from crosyslog.bundle import support_frame
+from crosyslog.detector import detector_logits
+from crosyslog.manifest import Threshold
+from trainer.maml import Parameters, adapt_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from trainer.tasks import LabelledStream, TaskSampler
+
+#: Prototypes of one label of one source: they explain a base's events.
+_PROTOTYPES = 64
+
+#: Tasks a source that the thresholds are chosen on.
+_THRESHOLD_TASKS = 24
+
+
+def thresholds(
+    parameters: Parameters,
+    rates: Parameters,
+    sampler: TaskSampler,
+    *,
+    inner_steps: int,
+    disguise: bool,
+) -> tuple[Threshold, Threshold, dict[str, float]]:
+    """The thresholds with the best F1 on tasks of the sources, after the inner loop and without.
+
+    After the inner loop, disguised tasks stand for a system that the weights have never seen.
+    """
+    found = []
+    for steps, disguised in ((inner_steps, float(disguise)), (0, 0.0)):
+        tasks = sampler.draw(_THRESHOLD_TASKS, disguised)
+        adapted = adapt_parameters(parameters, rates, tasks.vectors_KTD, tasks.support, steps=steps)
+        with torch.no_grad():
+            logits = detector_logits(adapted, tasks.vectors_KTD, tasks.query.rows_KBL)
+        found.append(
+            _best_threshold(
+                logits.sigmoid().numpy(),
+                tasks.query.labels_KBL.numpy() > 0,
+                tasks.query.weights_KBL.numpy(),
+            )
+        )
+    (after, after_f1), (before, before_f1) = found
+    how = f"best F1 on {_THRESHOLD_TASKS} tasks of each source"
+    return (
+        Threshold(value=after, chosen=f"{how}, after the inner loop"),
+        Threshold(value=before, chosen=f"{how}, without inner steps"),
+        {"source_f1_adapted": after_f1, "source_f1_unadapted": before_f1},
+    )
+
+
+def _best_threshold(
+    scores: NDArray[np.float32], labels: NDArray[np.bool_], weights: NDArray[np.float32]
+) -> tuple[float, float]:
+    """The threshold with the best weighted F1, and that F1."""
+    candidates = np.linspace(0.05, 0.95, 91)
+    values = []
+    for candidate in candidates:
+        flagged = scores >= candidate
+        hit = weights[flagged & labels].sum()
+        wrong = weights[flagged != labels].sum()
+        values.append(2 * hit / max(2 * hit + wrong, 1e-12))
+    best = int(np.argmax(values))
+    return round(float(candidates[best]), 4), round(float(values[best]), 4)
+
+
+def prototypes(sources: Sequence[LabelledStream], seed: int) -> pl.DataFrame:
+    """Means of groups of like templates, by source and label: they explain, and hold no text."""
+    from sklearn.cluster import KMeans
+
+    rows: dict[str, list[Any]] = {"alert": [], "lines": [], "alerts": [], "source": []}
+    vectors = []
+    for source in sources:
+        lines = np.bincount(source.rows, minlength=len(source.templates))
+        alerts = np.bincount(source.rows, weights=source.labels, minlength=len(lines))
+        alert = 2 * alerts >= lines
+        for label in (False, True):
+            members = np.flatnonzero(alert == label)
+            distinct = len(np.unique(source.vectors[members], axis=0))
+            groups = min(_PROTOTYPES, distinct)
+            fit = KMeans(groups, n_init=1, random_state=seed).fit(source.vectors[members])
+            for group in range(groups):
+                inside = members[fit.labels_ == group]
+                centre = source.vectors[inside].mean(axis=0)
+                vectors.append(centre / max(float(np.linalg.norm(centre)), 1e-6))
+                rows["alert"].append(label)
+                rows["lines"].append(int(lines[inside].sum()))
+                rows["alerts"].append(int(alerts[inside].sum()))
+                rows["source"].append(source.name)
+    return support_frame(
+        templates=None,
+        alert=np.array(rows["alert"]),
+        lines=np.array(rows["lines"]),
+        alerts=np.array(rows["alerts"]),
+        source=rows["source"],
+        vectors=np.array(vectors, dtype=np.float16).astype(np.float32),
+    )
