@@ -76,7 +76,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    damaged = f"the checkpoint {path} is damaged: remove it, and the training starts anew"
+    damaged = f"the checkpoint {path} is damaged: start anew with --restart"
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -93,8 +93,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise SettingError(damaged)
     if content.pop("format") != FORMAT:
         raise SettingError(
-            f"the checkpoint {path} was written by another version of CroSysLog: remove it, and "
-            "the training starts anew"
+            f"the checkpoint {path} was written by another version of CroSysLog: go on with "
+            "that, or start anew with --restart"
         )
     if content.pop("tensors") != _digest(tensors):
         raise SettingError(damaged)

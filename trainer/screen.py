@@ -15,6 +15,13 @@ def say(line: str) -> None:
     typer.echo(printable(line))
 
 
+def note(line: str) -> None:
+    """Writes a line to standard error: what a user should know and a program need not read."""
+    import typer
+
+    typer.echo(printable(line), err=True)
+
+
 def say_facts(facts: Sequence[tuple[str, str]]) -> None:
     """Writes pairs of a name and a text, the texts under each other."""
     width = max(len(name) for name, _ in facts)
@@ -63,3 +70,41 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def steps_progress(what: str, total: int, done: int) -> Iterator[Callable[[int, float], None]]:
+    """A bar of steps with their loss and the time left, on standard error, if that is a terminal.
+
+    Args:
+        what: they are steps of.
+        total: steps.
+        done: steps done before; how long those took says nothing of the time left.
+
+    Yields:
+        To be called with the number of steps done, and the loss of the last one.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(what, total=total, completed=done, loss="-")
+        yield lambda step, loss: bar.update(task, completed=step, loss=f"{loss:.4f}")

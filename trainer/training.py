@@ -283,17 +283,18 @@ class MetaTraining:
 
     def _check_origin(self, path: Path, content: dict[str, Any]) -> None:
         other = f"the checkpoint {path} is of a training with other"
-        anew = "remove it, and the training starts anew"
-        config = self._config.model_dump(mode="json")
-        if differing := sorted(
-            key
-            for key in {*config, *content["config"]}
-            if config.get(key) != content["config"].get(key)
-        ):
-            raise SettingError(f"{other} settings ({', '.join(differing)}): {anew}")
+        own, its = self._config.model_dump(mode="json"), content["config"]
+        if differing := sorted(key for key in {*own, *its} if own.get(key) != its.get(key)):
+            raise SettingError(
+                f"{other} settings ({', '.join(differing)}): go on with those, or start anew with "
+                "--restart"
+            )
         if content["sources"] != self._fingerprint:
             names = ", ".join(source["name"] for source in content["sources"])
-            raise SettingError(f"{other} sources (it had {names}): {anew}")
+            raise SettingError(
+                f"{other} sources (it has read {names}): go on with those, or start anew with "
+                "--restart"
+            )
 
     def _outer_step(self) -> float:
         config = self._config

@@ -154,7 +154,7 @@ def changed(**parts: Any) -> list[LabelledStream]:  # noqa: ANN401 - any part of
 )
 def test_a_state_of_other_sources_is_refused(tmp_path: Path, sources: list[LabelledStream]) -> None:
     training().save(tmp_path / "state")
-    with pytest.raises(SettingError, match=r"other sources .*one, two.*starts anew"):
+    with pytest.raises(SettingError, match=r"other sources .*one, two.*start anew with --restart"):
         MetaTraining(sources, TINY, 16).load(tmp_path / "state")
 
 
@@ -162,7 +162,9 @@ def test_a_state_of_other_sources_is_refused(tmp_path: Path, sources: list[Label
 def test_a_state_of_other_settings_is_refused(tmp_path: Path, change: dict[str, float]) -> None:
     training().save(tmp_path / "state")
     (name,) = change
-    with pytest.raises(SettingError, match=rf"other settings \({name}\): .*starts anew"):
+    with pytest.raises(
+        SettingError, match=rf"other settings \({name}\): .*start anew with --restart"
+    ):
         training(**change).load(tmp_path / "state")
 
 
