@@ -61,11 +61,14 @@ class InnerLoop(_Part):
         steps: how many.
         rates: the step size of each parameter, by name.
         threshold: for scores after these steps; the bundle's own is for scores without any.
+        repeat_power: a line of the support counts 1 / (how often its template occurs) to this
+            power. Bundles of before this was a field were all made with its default.
     """
 
     steps: PositiveInt
     rates: dict[str, float]
     threshold: Threshold
+    repeat_power: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
 class SupportSummary(_Part):

@@ -160,12 +160,11 @@ def _after_inner_loop(base: Bundle, support: LabelledStream) -> LstmDetector:
     inner = base.manifest.inner_loop
     detector = copy.deepcopy(base.detector)
     vectors = (torch.from_numpy(support.vectors) - detector.mean) / detector.scale
-    power = float(base.manifest.settings["repeat_power"])
     adapted = adapt_parameters(
         {name: value.detach().clone() for name, value in detector.named_parameters()},
         {name: torch.tensor(rate) for name, rate in inner.rates.items()},
         vectors.unsqueeze(0),
-        windows_of(support.rows, support.labels, power),
+        windows_of(support.rows, support.labels, inner.repeat_power),
         steps=inner.steps,
     )
     own = {name: value.detach().squeeze(0) for name, value in adapted.items()}

@@ -267,6 +267,7 @@ class MetaTraining:
                 steps=config.inner_steps,
                 rates={key: round(float(rate), 8) for key, rate in rates.items()},
                 threshold=adapted_threshold,
+                repeat_power=config.repeat_power,
             ),
             threshold=own_threshold,
             novel_below=novel_below(np.concatenate([source.vectors for source in sources])),

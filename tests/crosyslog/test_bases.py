@@ -32,6 +32,12 @@ def test_a_base_says_how_it_was_made(base: Bundle) -> None:
     assert "/" not in base.manifest.command, "a path tells of the machine it was made on"
 
 
+def test_a_base_adapts_as_it_was_trained(base: Bundle) -> None:
+    """Where a manifest of before does not say how repeats count, its default is how they did."""
+    assert base.manifest.inner_loop.repeat_power == base.manifest.settings["repeat_power"]
+    assert base.manifest.inner_loop.steps == base.manifest.settings["inner_steps"]
+
+
 def test_a_base_belongs_to_this_masking_and_encoder(base: Bundle, encoder: Encoder) -> None:
     """A change of either needs new bases: this fails until they are made."""
     assert base.manifest.masking == MASKING_VERSION == "1"

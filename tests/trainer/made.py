@@ -34,10 +34,7 @@ def make_base(folder: Path, encoder: FakeEncoder) -> Bundle:
     manifest = bundle.manifest
     rates = {name: 0.05 for name, _ in bundle.detector.named_parameters()}
     able = manifest.model_copy(
-        update={
-            "inner_loop": manifest.inner_loop.model_copy(update={"rates": rates}),
-            "settings": {"repeat_power": 0.5},
-        }
+        update={"inner_loop": manifest.inner_loop.model_copy(update={"rates": rates})}
     )
     write_bundle(folder, able, bundle.detector, bundle.support)
     return load_bundle(folder)

@@ -1,6 +1,7 @@
 """Meta-training and adaptation on tiny streams whose alerts can be learnt."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,23 @@ def test_adaptation_leaves_the_base_as_it_was(sources: list[LabelledStream]) -> 
         assert torch.equal(value, before[name])
     assert not torch.equal(weights_of(own)["head.weight"], before["head.weight"])
     assert own.manifest.threshold == base.manifest.inner_loop.threshold
+
+
+def test_repeats_count_in_adaptation_as_they_did_in_training(
+    sources: list[LabelledStream],
+) -> None:
+    target = tiny_stream("target", 5)
+    base = train(sources, TINY.model_copy(update={"repeat_power": 0.25}))
+    assert base.manifest.inner_loop.repeat_power == 0.25
+    inner = base.manifest.inner_loop.model_copy(update={"repeat_power": 1.0})
+    other = replace(base, manifest=base.manifest.model_copy(update={"inner_loop": inner}))
+    ours, others = adapted(base, target), adapted(other, target)
+    assert not torch.equal(weights_of(ours)["head.weight"], weights_of(others)["head.weight"])
+    # What a manifest tells of its training for people decides nothing.
+    silent = replace(base, manifest=base.manifest.model_copy(update={"settings": {}}))
+    assert torch.equal(
+        weights_of(adapted(silent, target))["head.weight"], weights_of(ours)["head.weight"]
+    )
 
 
 @pytest.mark.parametrize("alerts", [True, False])
