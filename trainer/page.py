@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from crosyslog.errors import SettingError, ToolMissingError
 from crosyslog.terminal import printable
+from trainer.evaluation import ORACLE
 from trainer.plots import Look, labels_plot, look, precision_recall_plot, reliability_plot
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 #: The file that is written beside `evaluation.json`.
 FILE = "evaluation.html"
-
-#: How the name of a method ends whose number of inner steps was chosen on the query's labels.
-ORACLE = " (oracle step)"
 
 #: Templates that a table of wrong judgements shows: a page of all of them would open slowly.
 _TEMPLATES = 100

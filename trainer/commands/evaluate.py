@@ -77,7 +77,7 @@ def evaluate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="where evaluation.json is written"),
+        typer.Option(metavar="DIR", help="where evaluation.json and evaluation.html are written"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="report as JSON")] = False,
 ) -> None:
@@ -88,8 +88,9 @@ def evaluate(
     from trainer.based_methods import BASED
     from trainer.evaluation import check_methods, rules
     from trainer.evaluation import judge as judge_tasks
-    from trainer.inspection import write_predictions
-    from trainer.labelled_logs import read_labelled, system_of
+    from trainer.inspection import inspect, write_predictions
+    from trainer.labelled_logs import raw_lines, read_labelled, system_of
+    from trainer.page import check_page_tools, write_page
     from trainer.protocol import Plan, draw
     from trainer.report import Evaluation, check_output, show_evaluation, write_evaluation
     from trainer.screen import progress, say_json
@@ -100,6 +101,7 @@ def evaluate(
         raise SettingError("--base and --source exclude each other: a base is given, or trained")
     if output is not None:
         check_output(output)
+        check_page_tools()
     if predictions is not None and not predictions.absolute().parent.is_dir():
         raise SettingError(f"--predictions {predictions}: its folder does not exist")
     plan = Plan(
@@ -129,6 +131,9 @@ def evaluate(
         write_predictions(predictions, made.stream, lines.offsets, drawn, plan, results)
     if output is not None:
         write_evaluation(content, output)
+        examples = None if log.is_dir() else raw_lines(log, lines.offsets)
+        details = inspect(made.stream, drawn, plan, results, evaluation.blocks(), examples)
+        write_page(content, details, output)
     if json:
         say_json(content)
     else:

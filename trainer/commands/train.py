@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from crosyslog.errors import SettingError, ToolMissingError
+from trainer.sources import named_sources, read_sources, systems_of
 
 
 def train(
@@ -30,39 +31,23 @@ def train(
     """Meta-trains a base on labelled source systems; goes on where it was stopped."""
     if find_spec("sklearn") is None:
         raise ToolMissingError("train needs scikit-learn: install the extra crosyslog[trainer]")
-    named = _named(source)
+    named = named_sources(source)
     name = output.resolve().name
     if output.exists():
         raise SettingError(f"--output {output} exists already: name a folder that is to be made")
-    from crosyslog.systems import load_system
-
-    systems = {given: load_system(given) for given in named}
-    names = [profile.name for profile in systems.values()]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise SettingError(f"--source {twice[0]} is given twice: a system is one log")
+    systems = systems_of(named)
+    profiles = {systems[given].name: path for given, path in named.items()}
 
     from crosyslog.bundle import write_bundle
-    from crosyslog.embedding_cache import EmbeddingCache
-    from crosyslog.locations import default_cache
     from crosyslog.threads import torch_threads
-    from trainer.labelled_logs import encode_with_progress, encoder_for, read_labelled
     from trainer.new_folders import new_folder
     from trainer.resumption import kept_state, train_on
     from trainer.screen import note, say, say_facts, say_json, steps_progress
-    from trainer.tasks import labelled_stream
     from trainer.training import MetaTraining, TrainingConfig, read_config
 
     settings = read_config(config) if config is not None else TrainingConfig()
     with kept_state(output, restart=restart) as state, _stopped_in_a_line(state):
-        # By the profile's name, also where its path was given: `evaluate` refuses a base by it.
-        logs = {
-            systems[given].name: read_labelled(path, systems[given])
-            for given, path in named.items()
-        }
-        read = list(logs.values())
-        encoder, cache = encoder_for(read), EmbeddingCache(default_cache())
-        encode_with_progress(read, encoder, cache)
-        streams = [labelled_stream(system, log, encoder, cache) for system, log in logs.items()]
+        streams, encoder = read_sources(named, systems)
         training = MetaTraining(streams, settings, encoder.dim)
         if state.exists():
             training.load(state)
@@ -75,7 +60,7 @@ def train(
             bundle = training.bundle(
                 name=name,
                 encoder=encoder,
-                command=_command(dict(zip(names, named.values(), strict=True)), config, output),
+                command=_command(profiles, config, output),
             )
         with new_folder(output) as folder:
             manifest = write_bundle(folder, bundle.manifest, bundle.detector, bundle.support)
@@ -108,20 +93,6 @@ def _stopped_in_a_line(state: Path) -> Iterator[None]:
         kept = f"goes on from step {step}" if step else "starts anew"
         note(f"stopped; the same command {kept}")
         raise
-
-
-def _named(sources: list[str]) -> dict[str, Path]:
-    named: dict[str, Path] = {}
-    for source in sources:
-        name, sign, path = source.partition("=")
-        if not (name and sign and path):
-            raise SettingError(
-                f"--source {source}: write NAME=PATH, a system's name and a labelled log of it"
-            )
-        if name in named:
-            raise SettingError(f"--source {name} is given twice: a system is one log")
-        named[name] = Path(path)
-    return named
 
 
 def _command(named: dict[str, Path], config: Path | None, output: Path) -> str:
