@@ -25,16 +25,24 @@ import numpy as np
 
 from crosyslog.errors import LabelError, SettingError
 from trainer.baselines import Known
-from trainer.choosing import facility_location
-from trainer.tasks import QUERY_ALERTS, QUERY_LINES, REASONS, SUPPORT_ALERTS, verdicts
+from trainer.tasks import (
+    HISTORY_ALERTS,
+    HISTORY_LINES,
+    QUERY_ALERTS,
+    QUERY_LINES,
+    REASONS,
+    SUPPORT_ALERTS,
+    ask_for,
+    verdicts,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainer.tasks import LabelledStream
 
-#: Shares of alerts in the support of the paper's protocol, and in a history that is asked about.
-_PAPER_ALERTS, _HISTORY_ALERTS = (0.20, 0.50), (0.002, 1.0)
+#: Shares of alerts in the support of the paper's protocol.
+_PAPER_ALERTS = (0.20, 0.50)
 
 #: Numbers of labels that the curve is drawn through, below the whole number: lines, templates.
 _LINES_ON_CURVE, _TEMPLATES_ON_CURVE = (100, 200, 500), (20, 50, 100, 200)
@@ -59,7 +67,7 @@ class Plan:
 
     support: int = 1000
     ask: int | None = None
-    history: int = 10_000
+    history: int = HISTORY_LINES
     query: int = QUERY_LINES
     seeds: int = 3
     first_seed: int = 0
@@ -93,7 +101,7 @@ class Plan:
     def bounds(self) -> tuple[float, float]:
         """The shares of alerts that they may hold."""
         if self.ask is not None:
-            return _HISTORY_ALERTS
+            return HISTORY_ALERTS
         return SUPPORT_ALERTS if self.protocol == "honest" else _PAPER_ALERTS
 
     @property
@@ -181,11 +189,7 @@ def known_before(stream: LabelledStream, seed: int, start: int, plan: Plan) -> K
     rows = stream.rows[start : start + plan.before]
     labels = stream.labels[start : start + plan.before]
     if plan.ask is not None:
-        used, member, counts = np.unique(rows, return_inverse=True, return_counts=True)
-        chosen = facility_location(stream.vectors[used], counts, plan.ask)
-        # A template of both labels gets the one that most of its lines have.
-        labels = (2 * np.bincount(member, weights=labels) >= counts)[chosen]
-        rows = used[chosen]
+        rows, labels = ask_for(stream.vectors, rows, labels, plan.ask)
     if plan.wrong_labels:
         chance = np.random.default_rng([seed, start]).random(len(labels))
         labels = labels ^ (chance < plan.wrong_labels)

@@ -1,7 +1,8 @@
 """Labelled streams, and the tasks that meta-training draws from them.
 
 A task is a position of a stream: 1,000 lines in a row are the support, as when someone labels
-around an incident, and windows of the 10,000 lines right after them are the query.
+around an incident, or templates that facility location chooses from 10,000 lines; windows of the
+10,000 lines right after them are the query.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 
 from crosyslog.errors import EncoderError, LabelError
 from crosyslog.windows import WINDOW
+from trainer.choosing import facility_location
 from trainer.labelled_lines import LabelledLines, number_lines
 from trainer.maml import Lines, Tasks
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 SUPPORT_ALERTS = (0.05, 0.60)
 QUERY_ALERTS = (0.002, 0.60)
 
+#: The same for lines that the labels of chosen templates are asked from.
+HISTORY_ALERTS = (0.002, 1.0)
+
 #: Why a position is no task, in the order in which it is looked at; a task has the number 0.
 REASONS = (
     "fits",
@@ -39,8 +44,12 @@ REASONS = (
     "query_with_many_alerts",
 )
 
-#: Lines after the support that the query is drawn from.
-QUERY_LINES = 10_000
+#: Lines after the support that the query is drawn from, and lines that templates are chosen from.
+QUERY_LINES = HISTORY_LINES = 10_000
+
+#: Positions of a source at which templates are chosen: each choice takes a part of a second and
+#: is kept, so they are few.
+_CHOICES = 64
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,8 @@ class TaskSampler:
         repeat_power: float,
         permuted: float,
         disguised: float,
+        chosen: float = 0.0,
+        asked: int = WINDOW,
         rng: np.random.Generator,
     ) -> None:
         """Prepares the sources.
@@ -161,6 +172,8 @@ class TaskSampler:
                 sign. What a word means is then of no use, and how templates resemble each other
                 is all there is to learn from: without such tasks, the initial weights learn the
                 sources' alerts by heart and the inner loop learns nothing.
+            chosen: the share of batches whose supports are chosen templates.
+            asked: how many these are.
             rng: where all chance comes from.
 
         Raises:
@@ -186,7 +199,11 @@ class TaskSampler:
         self._repeat_power = repeat_power
         self._permuted = permuted
         self._disguised = disguised
+        self._chosen = chosen
+        self._asked = asked
         self._rng = rng
+        self._histories = [_histories(source) if chosen else None for source in sources]
+        self._choices: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
 
     def draw(self, tasks_a_source: int, disguised: float | None = None) -> Tasks:
         """A batch of K = tasks_a_source x sources tasks, stacked.
@@ -196,8 +213,10 @@ class TaskSampler:
             disguised: the share that is disguised, where it is not that of the sampler.
         """
         share = self._disguised if disguised is None else disguised
+        # A batch is of one kind, so that its supports are of one size.
+        chosen = self._chosen > 0 and self._rng.random() < self._chosen
         parts = [
-            self._draw_one(number, share)
+            self._draw_one(number, share, chosen=chosen)
             for number in range(len(self._sources))
             for _ in range(tasks_a_source)
         ]
@@ -211,29 +230,47 @@ class TaskSampler:
             _stack([query for _, _, query in parts]),
         )
 
-    def _draw_one(self, number: int, share: float) -> tuple[NDArray[np.float32], _Part, _Part]:
+    def _draw_one(
+        self, number: int, share: float, *, chosen: bool
+    ) -> tuple[NDArray[np.float32], _Part, _Part]:
         source, rng = self._sources[number], self._rng
-        start = int(rng.choice(self._positions[number]))
-        middle = start + self._support_lines
-        support = np.arange(start, middle).reshape(-1, WINDOW)
+        histories = self._histories[number]
+        if chosen and histories is not None:
+            start = int(rng.choice(histories))
+            middle = start + HISTORY_LINES
+            known, labels = self._choice(number, start)
+        else:
+            start = int(rng.choice(self._positions[number]))
+            middle = start + self._support_lines
+            known, labels = source.rows[start:middle], source.labels[start:middle]
         windows = self._choose_windows(source.labels[middle : middle + QUERY_LINES])
-        query = middle + windows[:, None] * WINDOW + np.arange(WINDOW)
+        query = (middle + windows[:, None] * WINDOW + np.arange(WINDOW)).ravel()
         if rng.random() < self._permuted:
-            support = rng.permutation(support.ravel()).reshape(support.shape)
-            query = rng.permutation(query.ravel()).reshape(query.shape)
-        everything = np.concatenate((support.ravel(), query.ravel()))
-        used, rows = np.unique(source.rows[everything], return_inverse=True)
-        size = support.size
+            order = rng.permutation(len(known))
+            known, labels, query = known[order], labels[order], rng.permutation(query)
+        used, rows = np.unique(np.concatenate((known, source.rows[query])), return_inverse=True)
+        size = len(known)
         seen = np.zeros(len(used), dtype=np.bool_)
         seen[rows[:size]] = True
         vectors = self._standardised[number][used]
         if rng.random() < share:
             vectors = vectors * rng.choice(np.array([-1, 1], dtype=np.float32), vectors.shape[1])
+        lines = self._asked if chosen else size
         return (
             vectors,
-            self._part(rows[:size], source.labels[support.ravel()], None),
-            self._part(rows[size:], source.labels[query.ravel()], seen),
+            _filled_up(self._part(rows[:size], labels, None), lines + -lines % WINDOW),
+            self._part(rows[size:], source.labels[query], seen),
         )
+
+    def _choice(self, number: int, start: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The templates chosen from a history, and their labels."""
+        if (number, start) not in self._choices:
+            source = self._sources[number]
+            lines = slice(start, start + HISTORY_LINES)
+            self._choices[number, start] = ask_for(
+                source.vectors, source.rows[lines], source.labels[lines], self._asked
+            )
+        return self._choices[number, start]
 
     def _choose_windows(self, labels: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Windows of the query: half of them with alerts where there are such."""
@@ -260,6 +297,44 @@ class TaskSampler:
 _Part = tuple["NDArray[np.int64]", "NDArray[np.bool_]", "NDArray[np.float64]"]
 
 
+def ask_for(
+    vectors: NDArray[np.float32], rows: NDArray[np.int64], labels: NDArray[np.bool_], size: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Templates of some lines whose labels are asked for, and these labels.
+
+    Which they are, the lines alone decide. A template of both labels gets the one that most of its
+    lines have.
+
+    Args:
+        vectors: of all templates.
+        rows: of the lines, the numbers of their templates.
+        labels: of the lines.
+        size: how many to ask for; all of them if there are no more.
+    """
+    used, member, counts = np.unique(rows, return_inverse=True, return_counts=True)
+    chosen = facility_location(vectors[used], counts, size)
+    alerts = np.bincount(member, weights=labels)
+    return used[chosen], (2 * alerts >= counts)[chosen]
+
+
+def _histories(source: LabelledStream) -> NDArray[np.int64] | None:
+    """Some places where templates can be chosen, spread over the stream; none if there are none."""
+    fitting = np.flatnonzero(
+        verdicts(source.labels, HISTORY_LINES, QUERY_LINES, HISTORY_ALERTS) == 0
+    )
+    if not len(fitting):
+        return None
+    places = np.linspace(0, len(fitting) - 1, min(_CHOICES, len(fitting)))
+    return fitting[places.astype(np.int64)]
+
+
+def _filled_up(part: _Part, lines: int) -> _Part:
+    """A part with lines of weight 0 behind it: a causal detector's earlier lines ignore them."""
+    padding = lines - len(part[0])
+    rows, labels, weights = part
+    return np.pad(rows, (0, padding)), np.pad(labels, (0, padding)), np.pad(weights, (0, padding))
+
+
 def line_weights(rows: NDArray[np.int64], repeat_power: float) -> NDArray[np.float64]:
     """How much each line counts in a loss, by how often its template occurs; they sum to 1."""
     counts = np.bincount(rows)[rows]
@@ -273,11 +348,8 @@ def windows_of(rows: NDArray[np.int64], labels: NDArray[np.bool_], repeat_power:
     A last window that is not full is padded with lines of weight 0, which a causal detector's
     earlier lines do not notice.
     """
-    weights = line_weights(rows, repeat_power)
-    padding = -len(rows) % WINDOW
-    return _stack(
-        [(np.pad(rows, (0, padding)), np.pad(labels, (0, padding)), np.pad(weights, (0, padding)))]
-    )
+    part = rows, labels, line_weights(rows, repeat_power)
+    return _stack([_filled_up(part, len(rows) + -len(rows) % WINDOW)])
 
 
 def _stack(parts: list[_Part]) -> Lines:

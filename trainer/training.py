@@ -64,6 +64,8 @@ class TrainingConfig(BaseModel):
         repeat_power: a line counts 1 / (how often its template occurs) to this power.
         permuted: the share of tasks whose lines are shuffled.
         disguised: the share of tasks whose vectors are disguised by changed signs.
+        chosen: the share of batches whose supports are templates chosen by facility location.
+        asked: how many templates are chosen.
         noise: deviation of the noise added to standardised vectors.
         seed: of all chance.
     """
@@ -87,6 +89,8 @@ class TrainingConfig(BaseModel):
     repeat_power: Share = 0.5
     permuted: Share = 0.5
     disguised: Share = 0.5
+    chosen: Share = 0.0
+    asked: Annotated[int, Field(ge=2, le=1000)] = WINDOW
     noise: Annotated[float, Field(ge=0)] = 0.1
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -375,6 +379,8 @@ def _sampler(
         repeat_power=config.repeat_power,
         permuted=config.permuted,
         disguised=config.disguised,
+        chosen=config.chosen,
+        asked=config.asked,
         rng=rng,
     )
     return sampler, mean.astype(np.float32), scale
