@@ -147,6 +147,136 @@ def test_tasks_adapt_independently() -> None:
             torch.testing.assert_close(value[0], together[name][number], msg=name)
 
 
+def one_task(tasks: Tasks, number: int) -> Tasks:
+    part = slice(number, number + 1)
+    return Tasks(
+        tasks.vectors_KTD[part],
+        Lines(*(each[part] for each in tasks.support)),
+        Lines(*(each[part] for each in tasks.query)),
+    )
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_gradient_of_a_batch_is_the_mean_of_each_task_alone(*, first_order: bool) -> None:
+    parameters, tasks = tiny_parameters(), tiny_tasks(tasks=3)
+    together = outer_gradient(parameters, tasks, first_order=first_order, unadapted_weight=0.3)
+    alone = [
+        outer_gradient(
+            parameters, one_task(tasks, number), first_order=first_order, unadapted_weight=0.3
+        )
+        for number in range(3)
+    ]
+    for name, value in together.items():
+        mean = torch.stack([gradient[name] for gradient in alone]).mean(dim=0)
+        torch.testing.assert_close(value, mean, msg=name)
+
+
+def test_in_single_precision_two_tasks_adapt_as_each_alone() -> None:
+    """As they are trained: within 1e-5, beside the double precision of the other tests."""
+    parameters = {name: value.float() for name, value in tiny_parameters().items()}
+    rates = {name: value.float() for name, value in rates_for(parameters).items()}
+    double = tiny_tasks(tasks=2)
+    tasks = Tasks(
+        double.vectors_KTD.float(),
+        *(
+            Lines(lines.rows_KBL, lines.labels_KBL.float(), lines.weights_KBL.float())
+            for lines in (double.support, double.query)
+        ),
+    )
+    together = adapt_parameters(parameters, rates, tasks.vectors_KTD, tasks.support, steps=STEPS)
+    for number in range(2):
+        task = one_task(tasks, number)
+        alone = adapt_parameters(parameters, rates, task.vectors_KTD, task.support, steps=STEPS)
+        for name, value in alone.items():
+            assert value.dtype == torch.float32
+            torch.testing.assert_close(
+                value[0], together[name][number], rtol=1e-5, atol=1e-5, msg=name
+            )
+
+
+def test_a_permutation_of_the_tasks_permutes_the_results() -> None:
+    parameters, tasks = tiny_parameters(), tiny_tasks(tasks=3)
+    order = torch.tensor([2, 0, 1])
+    permuted = Tasks(
+        tasks.vectors_KTD[order],
+        Lines(*(part[order] for part in tasks.support)),
+        Lines(*(part[order] for part in tasks.query)),
+    )
+    ours, theirs = (
+        adapt_parameters(
+            parameters, rates_for(parameters), some.vectors_KTD, some.support, steps=STEPS
+        )
+        for some in (tasks, permuted)
+    )
+    for name, value in ours.items():
+        assert not torch.allclose(value[0], value[1]), f"{name}: the tasks do not differ"
+        torch.testing.assert_close(theirs[name], value[order], msg=name)
+    gradients = outer_gradient(parameters, tasks)
+    for name, value in outer_gradient(parameters, permuted).items():
+        torch.testing.assert_close(value, gradients[name], msg=name)
+
+
+def on_meta(value: Tensor) -> Tensor:
+    return value.detach().to("meta")
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_every_tensor_is_made_where_its_inputs_are(*, first_order: bool) -> None:
+    """A tensor made on the CPU, beside inputs that are elsewhere, is refused by torch."""
+    parameters, tasks = tiny_parameters(), tiny_tasks()
+    leaves = {name: on_meta(value).requires_grad_() for name, value in parameters.items()}
+    rates = {name: on_meta(value).requires_grad_() for name, value in rates_for(leaves).items()}
+    elsewhere = Tasks(
+        on_meta(tasks.vectors_KTD),
+        Lines(*map(on_meta, tasks.support)),
+        Lines(*map(on_meta, tasks.query)),
+    )
+    loss = meta_loss(
+        leaves, rates, elsewhere, steps=STEPS, first_order=first_order, unadapted_weight=0.3
+    )
+    gradients = torch.autograd.grad(loss, [*leaves.values(), *rates.values()])
+    assert {value.device.type for value in (loss, *gradients)} == {"meta"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gradient_through_the_inner_loop_is_the_same_on_cuda() -> None:
+    """cuDNN's LSTM has no second derivative; the detector's own cell has, and the same one."""
+    parameters, tasks = tiny_parameters(), tiny_tasks()
+    here = outer_gradient(parameters, tasks)
+    there = outer_gradient(
+        {name: value.cuda() for name, value in parameters.items()},
+        Tasks(
+            tasks.vectors_KTD.cuda(),
+            Lines(*(part.cuda() for part in tasks.support)),
+            Lines(*(part.cuda() for part in tasks.query)),
+        ),
+    )
+    for name, value in here.items():
+        torch.testing.assert_close(there[name].cpu(), value, msg=name)
+
+
+def operations_of(value: Tensor) -> set[str]:
+    """The names of all operations that a tensor was computed with."""
+    names, waiting, seen = set(), [value.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        names.add(node.name())
+        waiting += [before for before, _ in node.next_functions]
+    return names
+
+
+def test_no_fused_lstm_is_in_the_way_of_a_second_derivative() -> None:
+    """A kernel of cuDNN, MKL-DNN or torch's own cell may have no derivative of its derivative."""
+    parameters, tasks = requiring_gradients(tiny_parameters()), tiny_tasks()
+    loss = meta_loss(parameters, rates_for(parameters), tasks, steps=STEPS)
+    names = operations_of(loss)
+    assert any("Tanh" in name for name in names)
+    assert not [name for name in names if "rnn" in name.lower() or "lstm" in name.lower()]
+
+
 def test_rates_get_a_gradient_through_the_inner_loop() -> None:
     parameters, tasks = tiny_parameters(), tiny_tasks()
     rates = requiring_gradients(rates_for(parameters))
