@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -113,36 +114,81 @@ def read_raw(path: Path, lines_a_chunk: int) -> Iterator[list[bytes]]:
         InputError: the file cannot be read, its compression is broken, or it is no text.
     """
     try:
-        with open_log(path) as stream:
-            first = True
-            while chunk := list(islice(stream, lines_a_chunk)):
-                if first and is_binary(b"".join(chunk[:100])[:_PROBE_BYTES]):
-                    raise InputError(
-                        f"{path} is not a log: it holds binary data; name a text file, "
-                        "plain or compressed with gzip or zstd"
-                    )
-                first = False
-                yield chunk
-    except (EOFError, zlib.error, gzip.BadGzipFile, _BrokenZstdError) as error:
-        raise InputError(f"{path}: its compressed data is broken: {error}") from error
+        with path.open("rb") as file:
+            yield from read_stream(file, str(path), lines_a_chunk)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def open_log(path: Path) -> BinaryIO:
+def read_stream(file: BinaryIO, name: str, lines_a_chunk: int) -> Iterator[list[bytes]]:
+    """The raw lines of an open file or pipe, which is left open.
+
+    Args:
+        file: plain, gzip or zstd; read once, from where it stands.
+        name: what errors call it.
+        lines_a_chunk: how many lines at a time.
+
+    Raises:
+        InputError: it cannot be read, its compression is broken, or it is no text.
+    """
+    try:
+        with _decompressed(file) as stream:
+            first = True
+            while chunk := list(islice(stream, lines_a_chunk)):
+                if first and is_binary(b"".join(chunk[:100])[:_PROBE_BYTES]):
+                    raise InputError(
+                        f"{name} is not a log: it holds binary data; use a text, plain or "
+                        "compressed with gzip or zstd"
+                    )
+                first = False
+                yield chunk
+    except (EOFError, zlib.error, gzip.BadGzipFile, _BrokenZstdError) as error:
+        raise InputError(f"{name}: its compressed data is broken: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror or error}") from error
+
+
+@contextmanager
+def open_log(path: Path) -> Iterator[BinaryIO]:
     """Opens a log for reading bytes; gzip and zstd are known by their first bytes."""
-    with path.open("rb") as stream:
-        kind = compression_of(stream.read(4))
+    with path.open("rb") as file, _decompressed(file) as stream:
+        yield stream
+
+
+def _decompressed(file: BinaryIO) -> BinaryIO:
+    """The content of a file or pipe, which this reads but does not close."""
+    # What a pipe has given cannot be asked for again.
+    start = file.read(4)
+    whole = io.BufferedReader(_Rejoined(start, file), _PROBE_BYTES)
+    kind = compression_of(start)
     if kind == "gzip":
-        return cast("BinaryIO", gzip.open(path, "rb"))
+        return cast("BinaryIO", gzip.GzipFile(fileobj=whole, mode="rb"))
     if kind == "zstd":
-        return io.BufferedReader(_ZstdFile(path))
-    return path.open("rb")
+        return io.BufferedReader(_ZstdFile(whole))
+    return whole
 
 
 def compression_of(start: bytes) -> str | None:
     """`gzip` or `zstd` by the first four bytes of data; none if it is neither."""
     return next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
+
+
+class _Rejoined(io.RawIOBase):
+    """A stream whose start has been read already, from that start on."""
+
+    def __init__(self, start: bytes, rest: BinaryIO) -> None:
+        self._start = start
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        room = memoryview(buffer).cast("B")
+        data = self._start or self._rest.read(len(room))
+        self._start = data[len(room) :]
+        room[: len(data)] = data[: len(room)]
+        return min(len(data), len(room))
 
 
 class _BrokenZstdError(Exception):
@@ -156,8 +202,8 @@ class _ZstdFile(io.RawIOBase):
     would pass for a whole one.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         self._frame: ZstdDecompressionObj | None = None
         self._compressed = b""
         self._content = memoryview(b"")
@@ -174,10 +220,6 @@ class _ZstdFile(io.RawIOBase):
         room[:size] = self._content[:size]
         self._content = self._content[size:]
         return size
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
     def _fill(self) -> bool:
         """Decompresses the next piece; false at the end of the file."""

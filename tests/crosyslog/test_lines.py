@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from crosyslog.errors import InputError
 from crosyslog.lines import decode, read_lines, read_raw, split
 from crosyslog.systems import System, load_system
+from tests.pipes import piped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PLAIN = load_system("plain")
@@ -98,6 +100,19 @@ def test_a_log_is_read_plain_or_compressed(tmp_path: Path, name: str) -> None:
     assert raw(path) == read_lines(str(path), PLAIN)["raw"].to_list()
 
 
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstandard.ZstdCompressor().compress])
+def test_of_a_pipe_no_line_is_lost(compress: Callable[[bytes], bytes]) -> None:
+    lines = [f"line {number} of a log that comes through a pipe" for number in range(3_000)]
+    with piped(compress("\n".join(lines).encode())) as path:
+        assert raw(path) == lines
+
+
+@pytest.mark.parametrize("content", [b"x", b"\n", b"ab\nc"])
+def test_a_pipe_may_hold_hardly_anything(content: bytes) -> None:
+    with piped(content) as path:
+        assert raw(path) == content.decode().splitlines()
+
+
 def test_the_content_says_how_a_file_is_compressed_not_its_name(tmp_path: Path) -> None:
     path = tmp_path / "rotated.gz"
     path.write_bytes(b"plain after all\n")
@@ -166,8 +181,8 @@ def test_binary_data_is_refused_in_one_line(tmp_path: Path, content: bytes) -> N
     path = tmp_path / "data"
     path.write_bytes(content)
     assert message(path) == (
-        f"{path} is not a log: it holds binary data; name a text file, plain or compressed with "
-        "gzip or zstd"
+        f"{path} is not a log: it holds binary data; use a text, plain or compressed with gzip "
+        "or zstd"
     )
 
 

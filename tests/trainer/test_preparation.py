@@ -15,6 +15,7 @@ import zstandard
 from crosyslog.errors import InputError
 from crosyslog.systems import load_system
 from tests.fakes import FakeEncoder
+from tests.pipes import piped
 from tests.trainer.preparing import command, content_of, prepare, refused
 from trainer import log_batches, preparation
 from trainer.prepared_logs import PreparedLog
@@ -119,6 +120,13 @@ def test_the_same_lines_make_the_same_folder_however_they_come(
     assert content_of(Path("small")) == expected
     counts = [(source.name, source.lines) for source in PreparedLog(Path("parts")).manifest.logs]
     assert counts == [("a.gz", 700), ("b.zst", 200), ("c", 1100)]
+
+
+def test_of_a_pipe_no_line_is_lost(log: Path) -> None:
+    prepare(log)
+    with piped(log.read_bytes()) as path:
+        assert prepare(path, output=Path("piped")).lines == 2_000
+    assert content_of(Path("piped")) == content_of(Path("made"))
 
 
 def test_lines_leave_in_parts(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from crosyslog import terminal
 from crosyslog.systems import load_system, system_names
+from tests.pipes import piped
 from trainer.cli import app
 from trainer.commands import systems as command
 
@@ -112,6 +113,11 @@ def test_a_log_is_looked_at_piece_by_piece(
         "labels": {"alert": 0, "normal": 0, "none": 10},
         "sessions": 3,
     }
+
+
+def test_a_log_may_come_through_a_pipe(trainer: Trainer) -> None:
+    with piped(b"a line of some length\n" * 3_000) as path:
+        assert trainer.reports("check", "plain", path)["lines"] == 3_000
 
 
 def test_an_empty_file_is_refused(trainer: Trainer, tmp_path: Path) -> None:
