@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import zlib
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crosyslog.errors import InputError
-from crosyslog.lines import read_raw
+from crosyslog.lines import compression_of, read_raw, read_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +28,6 @@ _LONG_LINES = 4
 
 #: Compressed bytes from which the size of the whole log is told.
 _SAMPLE_BYTES = 2**20
-
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 def name_of(log: str) -> str:
@@ -64,7 +61,10 @@ def batches(log: str) -> Iterator[list[bytes]]:
     Raises:
         InputError: it cannot be read, its compression is broken, or it is no text.
     """
-    chunks = _standard_input() if log == STANDARD_INPUT else read_raw(Path(log), _CHUNK_LINES)
+    if log == STANDARD_INPUT:
+        chunks = read_stream(sys.stdin.buffer, name_of(log), _CHUNK_LINES)
+    else:
+        chunks = read_raw(Path(log), _CHUNK_LINES)
     batch: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -83,30 +83,16 @@ def batches(log: str) -> Iterator[list[bytes]]:
         yield batch
 
 
-def _standard_input() -> Iterator[list[bytes]]:
-    first = True
-    try:
-        while chunk := list(islice(sys.stdin.buffer, _CHUNK_LINES)):
-            if first and chunk[0].startswith((_GZIP, _ZSTD)):
-                raise InputError(
-                    "standard input is compressed: pipe it through `zcat` or `zstdcat`, or name "
-                    "the file with --log"
-                )
-            first = False
-            yield chunk
-    except OSError as error:
-        raise InputError(f"cannot read standard input: {error.strerror}") from error
-
-
 def _expansion(sample: bytes) -> float:
     """By how much a log grows when it is decompressed, told from its start."""
     import zstandard
 
+    kind = compression_of(sample)
     try:
-        if sample.startswith(_GZIP):
+        if kind == "gzip":
             gzip = zlib.decompressobj(wbits=31)
             size, rest = len(gzip.decompress(sample)), len(gzip.unused_data)
-        elif sample.startswith(_ZSTD):
+        elif kind == "zstd":
             zstd = zstandard.ZstdDecompressor().decompressobj()
             size, rest = len(zstd.decompress(sample)), len(zstd.unused_data)
         else:

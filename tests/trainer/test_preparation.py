@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,9 @@ from tests.pipes import piped
 from tests.trainer.preparing import command, content_of, prepare, refused
 from trainer import log_batches, preparation
 from trainer.prepared_logs import PreparedLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SPIRIT = load_system("spirit")
 
@@ -247,10 +251,37 @@ def test_prepare_refuses(
     assert [path for path in sorted(here.rglob("*")) if "cache" not in path.parts] == before
 
 
-def test_compressed_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(b"a line\n"))))
-    with pytest.raises(InputError, match="zcat"):
-        prepare("-")
+@pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
+def test_standard_input_may_be_compressed(
+    log: Path, monkeypatch: pytest.MonkeyPatch, compress: Callable[[bytes], bytes]
+) -> None:
+    prepare(log)
+    given = io.BytesIO(compress(log.read_bytes()))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(given))
+    prepare("-", output=Path("piped"))
+    assert content_of(Path("piped")) == content_of(Path("made"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (bytes(range(256)) * 20, "standard input is not a log: it holds binary data"),
+        (gzip.compress(bytes(range(256)) * 20), "standard input is not a log"),
+        (gzip.compress(b"a line\n")[:-5], "standard input: its compressed data is broken: "),
+        (zstandard.compress(b"a line\n")[:-5], "standard input: its compressed data is broken: "),
+    ],
+)
+def test_standard_input_that_is_no_log_is_refused(
+    here: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+    said: str,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    arguments = ("prepare", "--system", "plain", "--log", "-", "--output", "made")
+    assert said in refused(capfd, *arguments)
+    assert not (here / "made").exists()
 
 
 def test_a_log_of_another_system_is_refused_long_before_its_end(
