@@ -7,7 +7,7 @@ import tomllib
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,9 @@ from pydantic import (
 from crosyslog.errors import SystemProfileError
 from crosyslog.systems.json_paths import parse_path
 from crosyslog.systems.times import format_fault
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 #: Named groups of a profile's patterns, or keys of its `paths`, that become columns of lines.
 COLUMNS = ("label", "time", "host", "component", "severity", "message", "session")
@@ -114,11 +117,15 @@ class Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     normal: str = "-"
-    text: tuple[Column, ...] = ("message",)
+    text: Annotated[tuple[Column, ...], Field(min_length=1)] = ("message",)
 
 
 def _checked_moment(text: str) -> str:
-    if datetime.fromisoformat(text).tzinfo is None:
+    try:
+        zone = datetime.fromisoformat(text).tzinfo
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no time: write it as 2024-05-06T07:08:09Z") from error
+    if zone is None:
         raise ValueError(f"{text!r} names no zone: end it with Z, or with +02:00")
     return text
 
@@ -204,28 +211,61 @@ class System(BaseModel):
                 self.paths is not None and self.paths.session
             ):
                 raise ValueError("session is said twice: as a pattern, and as a field of the line")
-            _check_regex(self.session, "session")
-        if not self.judges_whole:
-            missing = set(self.fields.text) - set(self.groups)
-            if missing:
-                kind = "pattern has no group" if self.patterns else "paths have none"
-                raise ValueError(f"{kind} named {', '.join(sorted(missing))}")
+            _check_session(self.session)
+        missing = set(self.fields.text) - set(self.groups)
+        if missing and not self.judges_whole:
+            kind = "pattern has no group" if self.patterns else "paths have none"
+            raise ValueError(f"{kind} named {', '.join(sorted(missing))}")
+        return self
+
+    @model_validator(mode="after")
+    def _every_option_has_an_effect(self) -> Self:
+        # What is as it is by default may stand there: a bundle holds its profile written out.
+        if self.judges_whole and self.fields.text != Fields().text:
+            raise ValueError(
+                "fields.text has no effect without a pattern or paths: a line is judged whole"
+            )
+        if self.severity.priority and self.severity.words:
+            raise ValueError("severity.words has no effect beside severity.priority: use one")
+        for name, said in (
+            ("severity", self.severity != Severity()),
+            ("time", self.time != Time()),
+            ("label", self.fields.normal != Fields().normal),
+        ):
+            if said and name not in self.groups:
+                option = "fields.normal" if name == "label" else name
+                raise ValueError(
+                    f"{option} has no effect: no pattern has a group named {name}, and no path "
+                    "leads to it"
+                )
         return self
 
 
-def _check_regex(pattern: str, what: str) -> None:
+def _check_regex(pattern: str, what: str) -> list[str]:
+    """The names of the groups of a regular expression; those without a name have a number."""
     import polars as pl
 
     try:
-        pl.select(pl.lit("").str.extract_groups(pattern))
+        found = pl.select(pl.lit("").str.extract_groups(pattern)).to_series()
     except pl.exceptions.PolarsError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(f"{what} is no regular expression: {reason}") from error
+    return found.struct.fields
+
+
+def _check_session(pattern: str) -> None:
+    import polars as pl
+
+    grouped = bool(_check_regex(pattern, "session"))
+    if pl.select(pl.lit("").str.extract(pattern, int(grouped))).item() is not None:
+        raise ValueError(
+            "session matches nothing at all as well, so that every line would have one: write "
+            "what stands in a line, as in 'job=([0-9]+)'"
+        )
 
 
 def _check_pattern(pattern: str, what: str) -> None:
-    _check_regex(pattern, what)
-    named = _GROUP.findall(pattern)
+    named = [name for name in _check_regex(pattern, what) if not name.isdecimal()]
     if "message" not in named:
         raise ValueError(f"{what} has no group named message")
     unknown = set(named) - set(COLUMNS)
@@ -278,5 +318,44 @@ def _parse(text: str, where: str) -> System:
         raise SystemProfileError(f"the system profile {where} is not TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the profile"
-        raise SystemProfileError(f"the system profile {where}: {place}: {first['msg']}") from error
+        parts = [".".join(map(str, first["loc"])), _said(first)]
+        said = ": ".join(part for part in parts if part)
+        raise SystemProfileError(f"the system profile {where}: {said}") from error
+
+
+#: The tables of a profile, by their key.
+_TABLES: dict[object, type[BaseModel]] = {
+    "paths": Paths,
+    "time": Time,
+    "severity": Severity,
+    "fields": Fields,
+    "examples": Example,
+}
+
+#: What is to be written where something else stands, by pydantic's name of the mistake.
+_WRITE = {
+    "missing": "is needed and is not there",
+    "string_type": "write a text in quotes",
+    "tuple_type": "write a text in quotes, or a list of them in square brackets",
+    "too_short": "write at least one",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "dict_type": "write a table: keys and what they are",
+    "model_type": "write a table: keys and what they are",
+    "string_pattern_mismatch": "write lower case letters, digits and dashes",
+}
+
+
+def _said(error: ErrorDetails) -> str:
+    """What to do about a mistake in a profile."""
+    place, context = error["loc"], error.get("ctx", {})
+    if place == ("examples",):
+        return "write each example as a table that begins with [[examples]]"
+    if error["type"] == "value_error":
+        return str(context["error"])
+    if error["type"] == "literal_error":
+        return f"it is one of {', '.join(COLUMNS)}"
+    if error["type"] == "extra_forbidden":
+        table = _TABLES[place[0]] if len(place) > 1 else System
+        return f"there is no such key: it is one of {', '.join(table.model_fields)}"
+    return _WRITE.get(error["type"], error["msg"])
