@@ -42,7 +42,7 @@ class VectorSource(Protocol):
 
     @property
     def id(self) -> str:
-        """Names weights, pooling and numeric class."""
+        """Names model, pooling and numeric class."""
 
     @property
     def dim(self) -> int:

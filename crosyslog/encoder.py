@@ -27,7 +27,7 @@ class Encoder(Protocol):
 
     @property
     def id(self) -> str:
-        """Names the weights, the pooling and the numeric class: vectors of another id differ."""
+        """Names the model, the pooling and the numeric class: vectors of another id differ."""
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from crosyslog.encoders.saved_bert import read_tokenizer
+from crosyslog.encoders.saved_bert import fingerprint, read_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,8 @@ class BertEncoder:
     """A saved BERT at work.
 
     Attributes:
-        id: names the weights, the pooling and the numeric class.
+        id: names the model (weights, configuration, tokenizer, token limit), the pooling and the
+            numeric class.
         name: what it was loaded by.
         dim: the length of a vector.
         device: where it computes.
@@ -51,9 +52,10 @@ class BertEncoder:
         self._padding = bert.padding
         self._batch = _BATCH if device == "cpu" else _BATCH_ON_GPU
         self._tokenizer = read_tokenizer(bert)
-        self._forward, digest, workers = self._load(bert, precision)
+        self._forward, weights, workers = self._load(bert, precision)
         self._workers = ThreadPoolExecutor(workers, "encoder") if workers > 1 else None
-        self.id = f"{Path(bert.name).name}:{digest}:{bert.pooling}:{precision}"
+        named = Path(bert.name).name
+        self.id = f"{named}:{fingerprint(bert, weights)}:{bert.pooling}:{precision}"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The vectors of the texts.

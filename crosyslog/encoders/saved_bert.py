@@ -29,6 +29,28 @@ _CONFIGS = ["config.json", "sentence_bert_config.json", "1_Pooling/*", "*token*"
 
 _WEIGHTS = "model.safetensors"
 
+#: The whole tokenizer in one file; without it, it is put together from the files below.
+_TOKENIZER = "tokenizer.json"
+
+_TOKENIZER_FILES = ("*token*", "vocab.*", "merges.txt", "*.model")
+
+#: What `config.json` says about training, or about who wrote it.
+_NO_EFFECT = {
+    "_name_or_path",
+    "architectures",
+    "attention_probs_dropout_prob",
+    "attention_dropout",
+    "classifier_dropout",
+    "dropout",
+    "dtype",
+    "gradient_checkpointing",
+    "hidden_dropout_prob",
+    "initializer_range",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+}
+
 #: Weights that a BERT has and that its vectors do not depend on.
 _UNUSED = ("pooler.", "embeddings.position_ids")
 
@@ -106,7 +128,7 @@ def read_tokenizer(bert: SavedBert) -> Tokenizer:
     """
     from tokenizers import Tokenizer
 
-    path = bert.folder / "tokenizer.json"
+    path = bert.folder / _TOKENIZER
     if path.is_file():
         try:
             tokenizer = Tokenizer.from_file(str(path))
@@ -157,6 +179,33 @@ def digest(weights: Mapping[str, NDArray[np.float32]]) -> str:
         hashed.update(name.encode())
         hashed.update(np.ascontiguousarray(weights[name]).data)
     return hashed.hexdigest()[:12]
+
+
+def fingerprint(bert: SavedBert, weights: str) -> str:
+    """Names all of a saved BERT that its vectors depend on, before they are pooled.
+
+    Its files are hashed, not what a library makes of them: a new version of that must not name
+    an old encoder anew.
+
+    Args:
+        bert: the files.
+        weights: the digest of the weights.
+    """
+    whole = bert.folder / _TOKENIZER
+    files = [whole] if whole.is_file() else _tokenizer_files(bert.folder)
+    effective = {key: value for key, value in bert.config.items() if key not in _NO_EFFECT}
+    content = [
+        weights,
+        bert.max_tokens,
+        effective,
+        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _tokenizer_files(folder: Path) -> list[Path]:
+    found = {path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)}
+    return sorted(path for path in found if path.is_file())
 
 
 def is_needed(name: str) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crosyslog.embedding_cache import EmbeddingCache
 from crosyslog.encoder import DEFAULT_ENCODER, choose_device, load_encoder
 from crosyslog.encoders.saved_bert import find_bert
 from crosyslog.errors import EncoderError, SettingError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 #: Of which a machine's models and caches are: it changes with the encoder's package alone.
-MINILM = "minilm:7aabbfe8c597:mean:fp32"
+MINILM = "minilm:22ab87ecc1cb:mean:fp32"
 
 TEXTS = [
     "kernel panic on node #",
@@ -206,6 +207,55 @@ def test_the_id_names_the_weights(tmp_path: Path, encoder: Encoder) -> None:
     assert len({first.id, second.id, encoder.id}) == 3
     assert first.dim == 16
     np.testing.assert_array_equal(first.encode(["node disk"]), again.encode(["node disk"]))
+
+
+def change(path: Path, **values: object) -> None:
+    """Writes keys of a JSON file anew."""
+    content = json.loads(path.read_bytes()) if path.is_file() else {}
+    path.write_text(json.dumps(content | values), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("file", "values"),
+    [
+        ("sentence_bert_config.json", {"max_seq_length": 4}),
+        ("config.json", {"num_attention_heads": 4}),
+        ("config.json", {"num_hidden_layers": 1}),
+        ("config.json", {"layer_norm_eps": 0.5}),
+        ("tokenizer_config.json", {"do_lower_case": False}),
+        ("vocab.txt", {}),
+    ],
+)
+def test_the_id_names_all_that_vectors_depend_on(
+    tmp_path: Path, file: str, values: dict[str, object]
+) -> None:
+    texts = ["Node disk # node", "disk"]
+    one, other = (save_tiny_bert(tmp_path / name / "bert", seed=1) for name in ("one", "other"))
+    if values:
+        change(Path(other) / file, **values)
+    else:
+        words = (Path(other) / file).read_text(encoding="utf-8").replace("node\ndisk", "disk\nnode")
+        (Path(other) / file).write_text(words, encoding="utf-8")
+    first, second = load_encoder(one, "cpu"), load_encoder(other, "cpu")
+    assert first.id != second.id
+    cache = EmbeddingCache(tmp_path / "cache")
+    for encoder in (first, second):
+        # Alone as there: a vector from the cache is that of its own encoder.
+        alone = EmbeddingCache().vectors(texts, encoder)
+        np.testing.assert_array_equal(cache.vectors(texts, encoder), alone)
+    cache.close()
+    assert not np.allclose(first.encode(texts), second.encode(texts), atol=1e-2)
+
+
+def test_the_id_does_not_name_what_vectors_do_not_depend_on(tmp_path: Path) -> None:
+    one, other = (save_tiny_bert(tmp_path / name / "bert", seed=1) for name in ("one", "other"))
+    change(
+        Path(other) / "config.json",
+        architectures=["BertForMaskedLM"],
+        hidden_dropout_prob=0.3,
+        transformers_version="4.0.0",
+    )
+    assert load_encoder(one, "cpu").id == load_encoder(other, "cpu").id
 
 
 @pytest.mark.parametrize(
