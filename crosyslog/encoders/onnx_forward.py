@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crosyslog.encoders.bert_config import misfit
 from crosyslog.encoders.bert_graph import bert_graph, measuring_graph
 from crosyslog.encoders.saved_bert import digest, read_weights, unknown
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: What ranges are measured on: templates of all kinds of logs, from the simulator.
 _CALIBRATION = Path(__file__).parent / "calibration.txt"
+
+#: The tables that turn a token, and its place in a text, into a vector.
+_TABLES = "word", "position"
 
 
 def load_onnx(
@@ -38,10 +42,13 @@ def load_onnx(
         tokenize: texts to tokens.
 
     Raises:
-        EncoderError: the weights cannot be read or are not whole.
+        EncoderError: the weights cannot be read, are not whole, or do not fit the configuration.
     """
     weights = read_weights(bert)
     try:
+        words, places = (weights[f"embeddings.{kind}_embeddings.weight"] for kind in _TABLES)
+        if words.shape[1] != bert.dim or len(places) < bert.max_tokens:
+            raise misfit(bert.name)
         ranges = None
         if precision == "int8":
             texts = _CALIBRATION.read_text(encoding="utf-8").splitlines()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from crosyslog.encoder import DEFAULT_ENCODER
+from crosyslog.encoders.bert_config import CONFIG, SENTENCE_CONFIG, check_config, token_limit
 from crosyslog.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ Pooling = Literal["mean", "cls", "max"]
 _MAX_TOKENS = 128
 
 #: The files that are used, of a model that is fetched by its name.
-_CONFIGS = ["config.json", "sentence_bert_config.json", "1_Pooling/*", "*token*", "vocab.*"]
+_CONFIGS = [CONFIG, SENTENCE_CONFIG, "1_Pooling/*", "*token*", "vocab.*"]
 
 _WEIGHTS = "model.safetensors"
 
@@ -98,13 +99,14 @@ def find_bert(name: str) -> SavedBert:
     """Finds a BERT by `minilm`, a folder, or a Hugging Face name, which may be downloaded.
 
     Raises:
-        EncoderError: there is none, or its pooling is not one of these.
+        EncoderError: there is none, its configuration is wrong, or its pooling is not one of these.
     """
     folder = _folder(name)
-    config = _json(folder / "config.json")
+    config = _json(folder / CONFIG)
     if not {"hidden_size", "dim"} & set(config):
         raise unknown(name)
-    limit = _json(folder / "sentence_bert_config.json").get("max_seq_length") or _MAX_TOKENS
+    check_config(name, config)
+    limit = token_limit(name, _json(folder / SENTENCE_CONFIG), _MAX_TOKENS)
     positions = config.get("max_position_embeddings", limit)
     if config.get("model_type") != "bert":
         # Others count positions from the one after the padding's.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crosyslog.encoders.bert_config import misfit
 from crosyslog.encoders.saved_bert import digest, is_needed, unknown
 from crosyslog.errors import EncoderError
 
@@ -20,7 +21,8 @@ def load_torch(bert: SavedBert, precision: str, device: str) -> tuple[Forward, s
     """What runs a BERT, and the digest of its weights.
 
     Raises:
-        EncoderError: the weights are not there or not whole, or it cannot run in int8.
+        EncoderError: the weights are not there, not whole or of other sizes than the configuration
+            names, or it cannot run in int8.
     """
     if precision == "int8":
         raise EncoderError(
@@ -40,6 +42,8 @@ def load_torch(bert: SavedBert, precision: str, device: str) -> tuple[Forward, s
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise unknown(bert.name) from error
+    except RuntimeError as error:
+        raise misfit(bert.name) from error
     # What is missing was drawn at random: often the pooler, which is not used here.
     missing = set(loading["missing_keys"])
     if any(is_needed(name) for name in missing):

@@ -351,6 +351,47 @@ def test_an_unknown_encoder_is_refused_in_one_line(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        *(("sentence_bert_config.json", "max_seq_length", limit) for limit in (-1, 0, 1, 3.5, "x")),
+        *(("config.json", "hidden_size", size) for size in (0, -16, "x", None)),
+        *(("config.json", "num_attention_heads", heads) for heads in (0, 3, 2.0)),
+        *(("config.json", "num_hidden_layers", layers) for layers in (0, "x", True)),
+        *(("config.json", "layer_norm_eps", epsilon) for epsilon in ("x", -1, 0)),
+        ("config.json", "max_position_embeddings", "many"),
+        ("config.json", "pad_token_id", "x"),
+    ],
+)
+def test_a_mistake_in_a_models_configuration_is_named_in_one_line(
+    tmp_path: Path, precision: str, file: str, key: str, value: object
+) -> None:
+    folder = save_tiny_bert(tmp_path / "bert", seed=1)
+    change(Path(folder) / file, **{key: value})
+    with pytest.raises(EncoderError) as caught:
+        load_encoder(folder, "cpu", precision)
+    assert str(caught.value).startswith(
+        f"the encoder {folder!r} cannot be used: in its {file}, {key} is {value!r}, which must be "
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("values", [{"hidden_size": 32}, {"max_position_embeddings": 1_024}])
+def test_a_configuration_of_another_model_is_refused_in_one_line(
+    tmp_path: Path, precision: str, values: dict[str, object]
+) -> None:
+    folder = save_tiny_bert(tmp_path / "bert", seed=1)
+    change(Path(folder) / "config.json", **values)
+    change(Path(folder) / "sentence_bert_config.json", max_seq_length=1_000)
+    with pytest.raises(EncoderError) as caught:
+        load_encoder(folder, "cpu", precision)
+    assert str(caught.value) == (
+        f"the encoder {folder!r} cannot be used: its weights are not of the sizes that its "
+        "config.json names; save the model again with both"
+    )
+
+
 @pytest.mark.parametrize("device", ["gpu", "", "cuda:99", "cuda:x", "mps", "meta", "xpu"])
 def test_an_impossible_device_is_refused_in_one_line(device: str) -> None:
     with pytest.raises(SettingError) as caught:
