@@ -215,11 +215,22 @@ class EmbeddingCache:
             connection.close()
         path = self._path(encoder_id)
         aside = path.with_suffix(".damaged")
-        log.warning("the embedding cache %s is damaged (%s): begun anew", path, error)
-        for ending in ("", "-wal", "-shm"):
-            part = path.with_name(path.name + ending)
-            if part.exists():
-                part.replace(aside.with_name(aside.name + ending))
+        try:
+            for ending in ("", "-wal", "-shm"):
+                part = path.with_name(path.name + ending)
+                if part.exists():
+                    part.replace(aside.with_name(aside.name + ending))
+        except OSError as reason:
+            log.warning(
+                "the embedding cache %s is damaged (%s) and cannot be put aside (%s): vectors "
+                "are kept in memory alone",
+                path,
+                error,
+                reason.strerror,
+            )
+            self._folder = None
+        else:
+            log.warning("the embedding cache %s is damaged (%s): begun anew", path, error)
 
 
 def _next_piece(texts: int, seconds: float) -> int:
@@ -254,12 +265,22 @@ def _open(path: Path, encoder_id: str) -> sqlite3.Connection:
 def _claim(connection: sqlite3.Connection, encoder_id: str) -> None:
     """Writes whose vectors a new file holds, and refuses one that holds another encoder's.
 
-    Somebody may have copied or renamed it: its vectors would pass for this encoder's.
+    Somebody may have copied or renamed it: its vectors would pass for this encoder's, and so
+    would those of a file that does not say whose they are.
     """
     connection.execute("CREATE TABLE IF NOT EXISTS encoder (id TEXT PRIMARY KEY)")
-    whose = connection.execute("SELECT id FROM encoder").fetchall()
-    if not whose:
+    if _owner(connection) is None:
         with connection:
-            connection.execute("INSERT OR IGNORE INTO encoder VALUES (?)", (encoder_id,))
-    elif whose != [(encoder_id,)]:
-        raise sqlite3.DatabaseError(f"it holds vectors of {whose[0][0]}")
+            # Another process that begins the same file must not come in between.
+            connection.execute("BEGIN IMMEDIATE")
+            if _owner(connection) is None:
+                if connection.execute("SELECT 1 FROM vectors LIMIT 1").fetchone():
+                    raise sqlite3.DatabaseError("it does not say whose vectors it holds")
+                connection.execute("INSERT INTO encoder VALUES (?)", (encoder_id,))
+    if (owner := _owner(connection)) != encoder_id:
+        raise sqlite3.DatabaseError(f"it holds vectors of {owner}")
+
+
+def _owner(connection: sqlite3.Connection) -> str | None:
+    owners = [row[0] for row in connection.execute("SELECT id FROM encoder ORDER BY id")]
+    return " and ".join(map(str, owners)) or None

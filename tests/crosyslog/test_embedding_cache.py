@@ -209,6 +209,57 @@ def test_a_damaged_file_is_put_aside_and_begun_anew(
     assert encoder.encoded == []
 
 
+def damage_of(folder: Path, encoder: HashVectors) -> Path:
+    look_up(folder, encoder, TEMPLATES)
+    (path,) = files(folder)
+    path.write_bytes(b"this was never a database" * 1_000)
+    return path
+
+
+@pytest.mark.parametrize("way", ["something in the way", "read only"])
+def test_a_damaged_file_that_cannot_be_put_aside_leaves_memory(
+    folder: Path,
+    encoder: HashVectors,
+    way: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = damage_of(folder, encoder)
+    if way == "something in the way":
+        path.with_suffix(".damaged").mkdir()
+    else:
+        # Root may write everywhere, so that the mode of a folder proves nothing.
+        def refuse(*_: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("pathlib.Path.replace", refuse)
+    cache = EmbeddingCache(folder)
+    encoder.encoded.clear()
+    for _ in range(3):
+        cache.vectors(TEMPLATES, encoder)
+    cache.close()
+    assert len(encoder.encoded) == 3
+    (message,) = caplog.messages
+    assert "cannot be put aside" in message
+    assert message.endswith("vectors are kept in memory alone")
+
+
+def test_a_file_that_does_not_say_whose_vectors_it_holds_is_put_aside(
+    folder: Path, encoder: HashVectors, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = look_up(folder, encoder, TEMPLATES)
+    (path,) = files(folder)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM encoder")
+        connection.execute("UPDATE vectors SET vector = zeroblob(length(vector))")
+    connection.close()
+    for _ in range(2):
+        np.testing.assert_array_equal(look_up(folder, encoder, TEMPLATES), expected)
+    (message,) = caplog.messages
+    assert "it does not say whose vectors it holds" in message
+    assert path.with_suffix(".damaged").is_file()
+
+
 def test_a_vector_of_another_length_is_encoded_again(folder: Path, encoder: HashVectors) -> None:
     expected = look_up(folder, encoder, TEMPLATES)
     (path,) = files(folder)
