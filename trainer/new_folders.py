@@ -17,10 +17,10 @@ from crosyslog.errors import SettingError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: What stands beside the folder while it is made: `.NAME.xxxxxxxx.part`.
+#: What stands beside a folder or file while it is made: `.NAME.xxxxxxxx.part`.
 _ENDING = ".part"
 
-#: Held by the process that makes the folder for as long as it runs, so that what a killed one left
+#: Held by the process that makes it for as long as it runs, so that what a killed one left
 #: is told from what another one is writing just now.
 _LOCK = ".lock"
 
@@ -46,8 +46,8 @@ def new_folder(output: Path, *, replace: bool = False) -> Iterator[Path]:
         # Where a link points to, so that it goes on pointing there.
         target = output.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
-        _clean_up(target)
-        with _scratch(target) as scratch:
+        remove_leftovers(target)
+        with scratch_beside(target) as scratch:
             made = scratch / "new"
             made.mkdir(mode=0o700)
             yield made
@@ -62,7 +62,8 @@ def new_folder(output: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def _scratch(target: Path) -> Iterator[Path]:
+def scratch_beside(target: Path) -> Iterator[Path]:
+    """A hidden folder beside a folder or file that is made in it, gone when all is done."""
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_ENDING, dir=target.parent))
     try:
         with (scratch / f"{_LOCK}.new").open("w") as lock:
@@ -76,8 +77,8 @@ def _scratch(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _clean_up(target: Path) -> None:
-    """Removes what runs for the same folder have left that were killed."""
+def remove_leftovers(target: Path) -> None:
+    """Removes what runs for the same folder or file have left that were killed."""
     ours = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}{re.escape(_ENDING)}")
     for left in [entry for entry in target.parent.iterdir() if ours.fullmatch(entry.name)]:
         # Without a lock, or with one that is held, it is being written.

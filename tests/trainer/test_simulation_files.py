@@ -1,7 +1,10 @@
 """Simulated logs as files: both at once or neither, summed up, and what is refused in one line."""
 
-import gzip
+import os
 import re
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,19 +12,30 @@ from typing import Any
 import pytest
 
 from crosyslog.errors import SettingError, SystemProfileError
+from crosyslog.lines import compression_of, open_log
 from tests.trainer.simulated import SESSION_SYSTEMS
 from trainer.simulation import labels_beside, simulate, write_simulated_log
 
 
-@pytest.mark.parametrize("name", ["log.txt", "log.gz"])
-def test_a_file_is_written_and_summed_up(tmp_path: Path, name: str) -> None:
+def unpacked(path: Path) -> bytes:
+    with open_log(path) as stream:
+        return stream.read()
+
+
+@pytest.mark.parametrize(
+    ("name", "compression"), [("log.txt", None), ("log.gz", "gzip"), ("log.zst", "zstd")]
+)
+def test_a_file_is_written_and_summed_up(
+    tmp_path: Path, name: str, compression: str | None
+) -> None:
     output = tmp_path / name
     told: list[int] = []
     summary = write_simulated_log(
         system="spirit", lines=3_000, anomaly_rate=0.1, seed=1, output=output, on_lines=told.append
     )
     assert summary.labels is None
-    data = gzip.decompress(output.read_bytes()) if name.endswith("gz") else output.read_bytes()
+    assert compression_of(output.read_bytes()) == compression
+    data = unpacked(output)
     log = [line.decode("utf-8", "replace").split(" ") for line in data.splitlines()]
     assert summary.lines == len(log) == told[-1] == 3_000
     tags = Counter(line[0] for line in log if line[0] != "-")
@@ -101,6 +115,53 @@ def test_what_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path: Path, sy
         )
     assert output.read_text() == "old"
     assert list(tmp_path.iterdir()) == [output]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from trainer.simulation import write_simulated_log
+
+def stop(_: int) -> None:
+    print("ready", flush=True)
+    sys.stdin.read()
+
+write_simulated_log(
+    system="hdfs", lines=9000, anomaly_rate=0.1, seed=1, output=Path("log"), on_lines=stop
+)
+"""
+
+
+def test_what_a_killed_run_leaves_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
+    output = tmp_path / "log"
+
+    def simulated() -> set[str]:
+        write_simulated_log(system="hdfs", lines=2_000, anomaly_rate=0.1, seed=1, output=output)
+        return {path.name for path in tmp_path.iterdir()}
+
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert len(simulated()) == 4, "what another process is writing is left alone"
+        process.send_signal(signal.SIGKILL)
+    assert len(list(tmp_path.iterdir())) == 4
+    assert simulated() == {"log", "log.labels.csv"}
+
+
+def test_a_simulated_log_is_not_written_to_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingError, match=r"^--output -: .*; name a file"):
+        write_simulated_log(system="bgl", lines=10, anomaly_rate=0, seed=1, output=Path("-"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def simulate(
             "names of users, programs and the like; without it a few hundred to some thousand"
         ),
     ] = None,
-    output: Annotated[Path, typer.Option(help="the file to write; .gz is compressed")],
+    output: Annotated[Path, typer.Option(help="the file to write; .gz and .zst are compressed")],
     json: Annotated[bool, typer.Option("--json", help="report as JSON")] = False,
 ) -> None:
     """Writes a labelled log in a system's raw format, from our own templates."""

@@ -1,7 +1,6 @@
 """Simulated logs as files."""
 
 import gzip
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import zstandard
+
 from crosyslog.errors import SettingError
+from trainer.new_folders import remove_leftovers, scratch_beside
 from trainer.simulation.logs import label_column, open_log
 from trainer.simulation.settings import LATE_TEMPLATES, Settings
 from trainer.simulation.stream import Block
@@ -92,8 +94,8 @@ def write_simulated_log(
     """Write a labelled log in the system's raw format, from our own templates.
 
     The file appears under its name when it is complete, and not before; one that was there is
-    replaced. A name that ends in .gz is compressed. Where labels belong to sessions, as HDFS's to
-    blocks, a second file FILE.labels.csv has a row for each of them.
+    replaced. A name that ends in .gz or .zst is compressed. Where labels belong to sessions, as
+    HDFS's to blocks, a second file FILE.labels.csv has a row for each of them.
 
     Args:
         system: one of `simulated_systems()`.
@@ -110,6 +112,11 @@ def write_simulated_log(
         SettingError: another argument is outside its range, the log cannot hold that many
             templates, or the file cannot be written.
     """
+    if output == Path("-"):
+        raise SettingError(
+            "--output -: a simulated log is not written to standard output; name a file, which "
+            "appears when it is complete"
+        )
     settings = Settings(
         lines=lines,
         anomaly_rate=anomaly_rate,
@@ -155,20 +162,25 @@ def _labels_appearing(
 
 @contextmanager
 def _appearing(output: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes its name when all is well, and leaves nothing behind if not."""
+    """A file to write that takes its name when all is well, and leaves nothing behind if not.
+
+    What runs that were killed have left behind is removed.
+    """
     target = output.resolve()
     # Renaming onto a device such as /dev/null would replace the device itself.
     if target.exists() and not target.is_file():
         raise SettingError(f"--output {output}: it must be a file, and this is none")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    remove_leftovers(target)
+    with scratch_beside(target) as scratch:
+        temporary = scratch / "new"
         with temporary.open("wb") as raw:
             if target.suffix == ".gz":
                 # Without name and time, which would make two equal logs differ.
                 with gzip.GzipFile("", "wb", compresslevel=5, fileobj=raw, mtime=0) as packed:
                     yield cast("BinaryIO", packed)
+            elif target.suffix == ".zst":
+                with zstandard.ZstdCompressor(write_checksum=True).stream_writer(raw) as packed:
+                    yield cast("BinaryIO", packed)
             else:
                 yield raw
         temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
