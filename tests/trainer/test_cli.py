@@ -102,6 +102,12 @@ def test_systems_check_counts_and_shows_the_first_line_that_does_not_split(
         "split": 3,
         "first_unsplit": {"number": 4, "text": "\x1b[31mno header"},
         "labels": {"alert": 1, "normal": 2, "none": 1},
+        "times": {
+            "first": "2005-01-01T08:01:01+00:00",
+            "last": "2005-01-01T08:01:03+00:00",
+            "none": 1,
+        },
+        "wrong_examples": [],
     }
     shown = trainer.says("systems", "check", "spirit", log)
     assert "line 4: \\x1b[31mno header" in shown

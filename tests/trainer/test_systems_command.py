@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ import pytest
 from crosyslog import terminal
 from crosyslog.systems import load_system, system_names
 from tests.pipes import piped
+from trainer import log_batches
 from trainer.cli import app
-from trainer.commands import systems as command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +90,14 @@ def test_an_example_that_splits_otherwise_is_pointed_out(trainer: Trainer, tmp_p
     shown = trainer.says("show", path)
     assert "but its line has  host web\n" in shown
     assert "but its line has  not split\n" in shown
+    (log := tmp_path / "log").write_text("web up\n", encoding="utf-8")
+    assert f"2 of the profile's 2: see `trainer systems show {path}`" in (
+        trainer.says("check", path, log)
+    )
+    assert trainer.reports("check", path, log)["wrong_examples"] == [
+        {"number": 1, "line_has": ["host web"]},
+        {"number": 2, "line_has": ["not split"]},
+    ]
 
 
 def test_a_log_is_looked_at_piece_by_piece(
@@ -103,7 +112,8 @@ def test_a_log_is_looked_at_piece_by_piece(
     assert "line 8: \\x1b[2Jno header \\u202e[red]\n" in whole
     assert "2009-02-14 07:15:30 to 2009-02-14 07:15:39 UTC, and 1 lines of none" in whole
     assert "3, and 1 lines of none" in whole
-    monkeypatch.setattr(command, "_CHUNK", 3)
+    monkeypatch.setattr(log_batches, "_BATCH_LINES", 3)
+    monkeypatch.setattr(log_batches, "_CHUNK_LINES", 3)
     assert trainer.says("check", "hdfs", log) == whole
     assert trainer.reports("check", "hdfs", log) == {
         "system": "hdfs",
@@ -111,8 +121,17 @@ def test_a_log_is_looked_at_piece_by_piece(
         "split": 9,
         "first_unsplit": {"number": 8, "text": "\x1b[2Jno header \u202e[red]"},
         "labels": {"alert": 0, "normal": 0, "none": 10},
+        "times": {
+            "first": "2009-02-14T07:15:30+00:00",
+            "last": "2009-02-14T07:15:39+00:00",
+            "none": 1,
+        },
         "sessions": 3,
+        "without_session": 1,
+        "wrong_examples": [],
     }
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(log.read_bytes())))
+    assert trainer.says("check", "hdfs", "-") == whole.replace(str(log), "standard input")
 
 
 def test_a_log_may_come_through_a_pipe(trainer: Trainer) -> None:
@@ -127,4 +146,13 @@ def test_an_empty_file_is_refused(trainer: Trainer, tmp_path: Path) -> None:
         f"error: {log} is empty: a log with at least one line is needed\n"
     )
     log.write_text("no time\n", encoding="utf-8")
+    times = trainer.reports("check", "syslog", log)["times"]
+    assert times == {"first": None, "last": None, "none": 1}
     assert "none was read" in trainer.says("check", "syslog", log)
+
+
+def test_empty_standard_input_is_refused(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    assert trainer.refuses("check", "syslog", "-") == (
+        "error: standard input is empty: a log with at least one line is needed\n"
+    )

@@ -1,8 +1,7 @@
-"""`trainer systems`: the profiles, and how one splits a file."""
+"""`trainer systems`: the profiles, and how one splits a log."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,9 +17,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="report as JSON")]
 
 #: Characters of a line that are shown; the rest hardly says why it does not split.
 _SHOWN = 160
-
-#: Lines that are held at once.
-_CHUNK = 100_000
 
 
 @app.callback(invoke_without_command=True)
@@ -100,29 +96,40 @@ def _wrong_fields(system: "System") -> list[list[str]]:
 def check(
     context: typer.Context,
     profile: Annotated[str, typer.Argument(metavar="PROFILE", help="a system, or a TOML file")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a log")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="a log, or `-` for standard input")],
     *,
     json: JsonOption = False,
 ) -> None:
-    """Shows how a profile splits the lines of a file, and the first line that it does not."""
+    """Shows how a profile splits the lines of a log, and the first line that it does not."""
     from crosyslog.systems import load_system
     from trainer.screen import say, say_facts, say_json
 
     system = load_system(profile)
-    found = _look_through(file, system)
+    name = "standard input" if file == "-" else file
+    found = _look_through(file, system, name)
+    wrong = {
+        number: fields for number, fields in enumerate(_wrong_fields(system), start=1) if fields
+    }
     if json or context.obj:
-        report = {
+        report: dict[str, object] = {
             "system": system.name,
             "lines": found.lines,
             "split": found.split,
             "first_unsplit": found.first_unsplit,
             "labels": found.labels,
         }
+        if "time" in system.groups:
+            since, until = [when.isoformat() for when in found.times] or [None, None]
+            report["times"] = {"first": since, "last": until, "none": found.without_time}
         if "session" in system.groups:
             report["sessions"] = len(found.sessions)
+            report["without_session"] = found.without_session
+        report["wrong_examples"] = [
+            {"number": number, "line_has": fields} for number, fields in wrong.items()
+        ]
         say_json(report)
         return
-    say(f"{file} read as {system.name}")
+    say(f"{name} read as {system.name}")
     share = found.split / found.lines
     facts = [("lines", f"{found.lines:,}"), ("split", f"{found.split:,} ({share:.1%})")]
     if first := found.first_unsplit:
@@ -134,12 +141,15 @@ def check(
         facts.append(
             ("sessions", f"{len(found.sessions):,}, and {found.without_session:,} lines of none")
         )
+    if wrong:
+        count = f"{len(wrong)} of the profile's {len(system.examples)}"
+        facts.append(("wrong examples", f"{count}: see `trainer systems show {profile}`"))
     say_facts(facts)
 
 
 @dataclass
 class _Findings:
-    """What the lines of a file are, as far as they have been looked at."""
+    """What the lines of a log are, as far as they have been looked at."""
 
     lines: int = 0
     split: int = 0
@@ -179,14 +189,15 @@ class _Findings:
             self.times = [min(extremes), max(extremes)]
 
 
-def _look_through(file: Path, system: "System") -> _Findings:
-    """Reads a file piece by piece: a log may be larger than the memory."""
+def _look_through(file: str, system: "System", name: str) -> _Findings:
+    """Reads a log piece by piece: it may be larger than the memory, and so may many lines of it."""
     from crosyslog.errors import InputError
-    from crosyslog.lines import decode, read_raw, split
+    from crosyslog.lines import decode, split
+    from trainer.log_batches import batches
 
     found = _Findings()
-    for chunk in read_raw(file, _CHUNK):
-        found.add(split(decode(chunk), system))
+    for batch in batches(file):
+        found.add(split(decode(batch), system))
     if not found.lines:
-        raise InputError(f"{file} is empty: a log with at least one line is needed")
+        raise InputError(f"{name} is empty: a log with at least one line is needed")
     return found
