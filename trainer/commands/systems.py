@@ -119,7 +119,9 @@ def check(
             "labels": found.labels,
         }
         if "time" in system.groups:
-            since, until = [when.isoformat() for when in found.times] or [None, None]
+            since, until = (
+                (when.isoformat() for when in found.times) if found.times else (None,) * 2
+            )
             report["times"] = {"first": since, "last": until, "none": found.without_time}
         if "session" in system.groups:
             report["sessions"] = len(found.sessions)
