@@ -30,7 +30,7 @@ def test_it_says_what_the_log_holds_and_that_it_is_simulated(
     status, shown, _ = run(capfd, *arguments)
     assert status == 0
     assert f"2,000 simulated lines of {system}" in shown
-    for what in ("alerts", "templates", "time"):
+    for what in ("alerts", "line patterns", "time"):
         assert f"\n  {what} " in shown
     status, shown, _ = run(capfd, *arguments, "--json")
     report = json.loads(shown)
@@ -39,7 +39,8 @@ def test_it_says_what_the_log_holds_and_that_it_is_simulated(
     assert sum(report["alerts_by_tag"].values()) == report["alerts"] > 0
     assert report["first"] < report["last"]
     assert report["hosts"] > 10
-    assert report["templates"] > 25
+    assert report["line_patterns"] > 25
+    assert "templates" not in report
     expected = "x.log.labels.csv" if system in {"hdfs", "openstack"} else None
     assert report["labels"] == expected
     assert (report["sessions"] > 0) == (expected is not None)
@@ -48,7 +49,7 @@ def test_it_says_what_the_log_holds_and_that_it_is_simulated(
 def test_templates_and_late_templates_are_options(capfd: pytest.CaptureFixture[str]) -> None:
     arguments = ("--system", "spirit", "--lines", 15_000, "--output", "x.log")
     _, shown, _ = run(capfd, *arguments, "--templates", 1_500, "--late-templates", 0.3, "--json")
-    assert json.loads(shown)["templates"] == pytest.approx(1_500, rel=0.15)
+    assert json.loads(shown)["line_patterns"] == pytest.approx(1_500, rel=0.15)
 
 
 @pytest.mark.parametrize(

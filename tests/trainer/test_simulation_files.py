@@ -43,7 +43,7 @@ def test_a_file_is_written_and_summed_up(
     assert summary.alerts_by_tag == tags
     assert list(summary.alerts_by_tag.values()) == sorted(tags.values(), reverse=True)
     assert summary.hosts == len({line[3] for line in log})
-    assert 150 < summary.templates < 400
+    assert 150 < summary.line_patterns < 400
     assert int(log[0][1]) == summary.first.timestamp()
     assert int(log[-1][1]) == summary.last.timestamp()
     assert [file.name for file in tmp_path.iterdir()] == [name]

@@ -63,7 +63,7 @@ def simulate(
     by_tag = ", ".join(f"{tag} {count:,}" for tag, count in summary.alerts_by_tag.items())
     facts = [
         ("alerts", by_tag or "none"),
-        ("templates", f"{summary.templates:,}"),
+        ("line patterns", f"{summary.line_patterns:,}"),
         ("time", f"{summary.first:%Y-%m-%d %H:%M:%S} to {summary.last:%Y-%m-%d %H:%M:%S} UTC"),
     ]
     if summary.labels is not None:

@@ -29,8 +29,9 @@ class Summary:
     """The most frequent tag first."""
     sessions: int
     """0 where every line has its label."""
-    templates: int
-    """Distinct templates used; masked texts are more, since some slots hold words."""
+    line_patterns: int
+    """Distinct patterns used, each made-up name a new one; masked templates are more, since the
+    words that fill a pattern stay."""
     hosts: int
     first: datetime
     """Time of the first line, UTC."""
@@ -67,7 +68,7 @@ class _Tally:
             alerts=self._alerts.total(),
             alerts_by_tag=dict(sorted(self._alerts.items(), key=lambda item: (-item[1], item[0]))),
             sessions=self.sessions,
-            templates=len(self._templates) + self._names,
+            line_patterns=len(self._templates) + self._names,
             hosts=len(self._hosts),
             first=datetime.fromtimestamp(self._first, UTC),
             last=datetime.fromtimestamp(self._last, UTC),
