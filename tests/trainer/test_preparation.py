@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import polars as pl
@@ -202,6 +202,21 @@ def test_prepare_reports(
         "first_unsplit": {"log": "spirit.log", "number": 2_001, "text": "\x1b[31mno header"},
         "logs": [{"name": "spirit.log", "lines": 2_001, "unsplit": 1}] * 2,
     }
+
+
+def test_stopping_it_is_answered_in_one_line(
+    log: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crosyslog.encoder.load_encoder", interrupt)
+    assert command("prepare", "--system", "spirit", "--log", log, "--output", "made") == 130
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("stopped, nothing is written; the same command ")
+    assert shown.err.count("\n") == 1
+    assert not Path("made").exists()
 
 
 def test_a_second_run_encodes_nothing(log: Path, encoder: FakeEncoder) -> None:

@@ -75,6 +75,12 @@ def prepare(
                 replace=replace,
                 watcher=watcher,
             )
+    except KeyboardInterrupt:
+        typer.echo(
+            "stopped, nothing is written; the same command finds again what is encoded so far",
+            err=True,
+        )
+        raise
     finally:
         cache.close()
     _report(manifest, unsplit, output=output, json=json)
