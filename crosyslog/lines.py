@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from contextlib import contextmanager
 from itertools import islice
@@ -27,6 +28,9 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 #: Control characters other than NUL, tab, line feed, carriage return and escape.
 _CONTROLS = bytes(sorted(set(range(32)) - {0, 9, 10, 13, 27}))
+
+#: More NUL in a row than 64-bit numbers have, or characters of UTF-32.
+_NUL_STRETCH = re.compile(rb"\x00{8,}")
 
 #: How much of a file is looked at to tell a log from binary data.
 _PROBE_BYTES = 65_536
@@ -135,7 +139,7 @@ def read_stream(file: BinaryIO, name: str, lines_a_chunk: int) -> Iterator[list[
         with _decompressed(file) as stream:
             first = True
             while chunk := list(islice(stream, lines_a_chunk)):
-                if first and is_binary(b"".join(chunk[:100])[:_PROBE_BYTES]):
+                if first and is_binary(b"".join(chunk[:100])):
                     raise InputError(
                         f"{name} is not a log: it holds binary data; use a text, plain or "
                         "compressed with gzip or zstd"
@@ -245,8 +249,16 @@ class _ZstdFile(io.RawIOBase):
 def is_binary(start: bytes) -> bool:
     """Whether bytes are no text: a thirtieth are control characters, or a third are NUL.
 
-    A tenth of compressed data are control characters that no log has. A log may well hold a
-    stretch of NUL, where its machine crashed while writing.
+    A tenth of compressed data are control characters that no log has. Stretches of NUL do not
+    count: a log has them where its machine crashed while writing, or where it was truncated under
+    its writer, often from its first byte on. Text that is not UTF-8 has a NUL or three beside
+    every character, and no stretches. NUL alone is no text.
+
+    Args:
+        start: the file's first lines; what is not NUL decides, and no more than is needed of it.
     """
-    controls = len(start) - len(start.translate(None, _CONTROLS))
-    return controls > len(start) // 30 or start.count(0) > len(start) // 3
+    text = _NUL_STRETCH.sub(b"", start.lstrip(b"\0")[:_PROBE_BYTES])
+    if start and not text:
+        return True
+    controls = len(text) - len(text.translate(None, _CONTROLS))
+    return controls > len(text) // 30 or text.count(0) > len(text) // 3

@@ -150,6 +150,22 @@ def test_a_stretch_of_nul_from_a_crash_is_still_a_log(tmp_path: Path) -> None:
     assert len(raw(path)) == 52
 
 
+@pytest.mark.parametrize("hole", [8, 500, 200_000])
+@pytest.mark.parametrize("after", [b"the only line\n", b"a line\nand another\n" * 20])
+def test_a_log_may_begin_with_nul(tmp_path: Path, hole: int, after: bytes) -> None:
+    path = tmp_path / "app.log"
+    path.write_bytes(bytes(hole) + after)
+    first, *others = raw(path)
+    assert first.strip("\0") == after.decode().splitlines()[0]
+    assert others == after.decode().splitlines()[1:]
+
+
+def test_lines_may_hold_more_nul_than_text(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    path.write_bytes((b"began to write" + bytes(40) + b"\n") * 300)
+    assert set(raw(path)) == {"began to write" + "\0" * 40}
+
+
 def test_a_colourful_log_is_still_a_log(tmp_path: Path) -> None:
     path = tmp_path / "app.log"
     path.write_bytes(b"\x1b[31mred\x1b[0m\n" * 20)
@@ -174,8 +190,21 @@ def test_a_file_that_cannot_be_used_is_named_in_one_line(tmp_path: Path) -> None
         b"BZh91AY&SY" + np.random.default_rng(2).bytes(20_000),
         gzip.compress(b"\x7fELF\x02\x01\x01" + bytes(4_000)),
         "a log in UTF-16\n".encode("utf-16") * 100,
+        "a log in UTF-32\n".encode("utf-32") * 100,
+        np.arange(32, 127).repeat(5).tobytes(),
+        bytes(5_000),
+        bytes(100_000) + np.random.default_rng(4).bytes(3_000),
     ],
-    ids=["image", "bzip2", "program in gzip", "UTF-16"],
+    ids=[
+        "image",
+        "bzip2",
+        "program in gzip",
+        "UTF-16",
+        "UTF-32",
+        "numbers",
+        "NUL alone",
+        "NUL before an image",
+    ],
 )
 def test_binary_data_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "data"
