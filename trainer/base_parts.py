@@ -32,7 +32,7 @@ def thresholds(
     rates: Parameters,
     sampler: TaskSampler,
     *,
-    inner_steps: int,
+    steps: int,
     disguise: bool,
 ) -> tuple[Threshold, Threshold, dict[str, float]]:
     """The thresholds with the best F1 on tasks of the sources, after the inner loop and without.
@@ -40,9 +40,9 @@ def thresholds(
     After the inner loop, disguised tasks stand for a system that the weights have never seen.
     """
     found = []
-    for steps, disguised in ((inner_steps, float(disguise)), (0, 0.0)):
-        tasks = sampler.draw(_THRESHOLD_TASKS, disguised)
-        adapted = adapt_parameters(parameters, rates, tasks.vectors_KTD, tasks.support, steps=steps)
+    for taken, disguised in ((steps, float(disguise)), (0, 0.0)):
+        tasks = sampler.draw(_THRESHOLD_TASKS, disguised, chosen=False)
+        adapted = adapt_parameters(parameters, rates, tasks.vectors_KTD, tasks.support, steps=taken)
         with torch.no_grad():
             logits = detector_logits(adapted, tasks.vectors_KTD, tasks.query.rows_KBL)
         found.append(

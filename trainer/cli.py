@@ -9,7 +9,17 @@ import sys
 import typer
 
 from crosyslog.terminal import run
-from trainer.commands import adapt, download, evaluate, models, prepare, simulate, systems, train
+from trainer.commands import (
+    adapt,
+    download,
+    evaluate,
+    models,
+    prepare,
+    simulate,
+    systems,
+    train,
+    tune,
+)
 
 app = typer.Typer(
     name="trainer", rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
@@ -29,6 +39,7 @@ app.command("simulate")(simulate.simulate)
 app.command("download")(download.download)
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("adapt")(adapt.adapt)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")

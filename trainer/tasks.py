@@ -205,16 +205,20 @@ class TaskSampler:
         self._histories = [_histories(source) if chosen else None for source in sources]
         self._choices: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
 
-    def draw(self, tasks_a_source: int, disguised: float | None = None) -> Tasks:
+    def draw(
+        self, tasks_a_source: int, disguised: float | None = None, *, chosen: bool | None = None
+    ) -> Tasks:
         """A batch of K = tasks_a_source x sources tasks, stacked.
 
         Args:
             tasks_a_source: how many of each source.
             disguised: the share that is disguised, where it is not that of the sampler.
+            chosen: whether their supports are chosen templates; by default, chance decides.
         """
         share = self._disguised if disguised is None else disguised
         # A batch is of one kind, so that its supports are of one size.
-        chosen = self._chosen > 0 and self._rng.random() < self._chosen
+        if chosen is None:
+            chosen = self._chosen > 0 and self._rng.random() < self._chosen
         parts = [
             self._draw_one(number, share, chosen=chosen)
             for number in range(len(self._sources))

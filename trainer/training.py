@@ -51,7 +51,9 @@ class TrainingConfig(BaseModel):
         support_lines: lines of a task's support, whole windows.
         query_windows: windows of a task's query.
         tasks_a_source: tasks of each source in one outer step.
-        inner_steps: gradient steps on the support.
+        inner_steps: gradient steps on the support, through which the training goes.
+        adaptation_steps: gradient steps with which the base adapts to a target. Held out in turn,
+            BGL and Liberty gain nothing from 12 (.681 against .680 with the 4 of the training).
         inner_rate: their initial size; each parameter then learns its own.
         rates_rate: step size of the outer loop for the logarithms of the inner rates.
         first_order: leave out the second derivatives.
@@ -67,6 +69,7 @@ class TrainingConfig(BaseModel):
         chosen: the share of batches whose supports are templates chosen by facility location.
         asked: how many templates are chosen.
         noise: deviation of the noise added to standardised vectors.
+        dropout: the share of their dimensions that is left out, at random for each template.
         seed: of all chance.
     """
 
@@ -78,6 +81,7 @@ class TrainingConfig(BaseModel):
     query_windows: Annotated[int, Field(ge=1, le=100)] = 10
     tasks_a_source: PositiveInt = 2
     inner_steps: PositiveInt = 4
+    adaptation_steps: PositiveInt = 4
     inner_rate: PositiveFloat = 0.1
     rates_rate: PositiveFloat = 3e-2
     first_order: bool = False
@@ -92,6 +96,7 @@ class TrainingConfig(BaseModel):
     chosen: Share = 0.0
     asked: Annotated[int, Field(ge=2, le=1000)] = WINDOW
     noise: Annotated[float, Field(ge=0)] = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -256,7 +261,7 @@ class MetaTraining:
             dict(detector.named_parameters()),
             rates,
             self._sampler,
-            inner_steps=config.inner_steps,
+            steps=config.adaptation_steps,
             disguise=config.disguised > 0,
         )
         self._rng.bit_generator.state = before
@@ -268,7 +273,7 @@ class MetaTraining:
             encoder=EncoderReference(id=encoder.id, name=encoder.name, dim=encoder.dim),
             detector=detector.shape,
             inner_loop=InnerLoop(
-                steps=config.inner_steps,
+                steps=config.adaptation_steps,
                 rates={key: round(float(rate), 8) for key, rate in rates.items()},
                 threshold=adapted_threshold,
                 repeat_power=config.repeat_power,
@@ -304,11 +309,16 @@ class MetaTraining:
     def _outer_step(self) -> float:
         config = self._config
         tasks = self._sampler.draw(config.tasks_a_source)
-        jitter = torch.randn(tasks.vectors_KTD.shape, generator=self._noise) * config.noise
+        vectors_KTD = tasks.vectors_KTD
+        shape = vectors_KTD.shape
+        vectors_KTD = vectors_KTD + torch.randn(shape, generator=self._noise) * config.noise
+        if config.dropout:
+            kept = torch.rand(shape, generator=self._noise) >= config.dropout
+            vectors_KTD = vectors_KTD * kept / (1 - config.dropout)
         loss = meta_loss(
             self._parameters,
             {key: rate.exp() for key, rate in self._log_rates.items()},
-            tasks._replace(vectors_KTD=tasks.vectors_KTD + jitter),
+            tasks._replace(vectors_KTD=vectors_KTD),
             steps=config.inner_steps,
             first_order=config.first_order,
             unadapted_weight=config.unadapted_weight,

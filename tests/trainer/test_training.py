@@ -91,6 +91,60 @@ def test_each_source_has_influence(sources: list[LabelledStream], number: int) -
         assert not torch.equal(same[name], changed[name]), name
 
 
+@pytest.mark.parametrize(
+    "changed", [{"dropout": 0.4}, {"noise": 0.5}, {"chosen": 1.0, "asked": 8}, {"disguised": 1.0}]
+)
+def test_each_setting_of_the_tasks_has_an_effect(
+    sources: list[LabelledStream], changed: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_module, "HISTORY_LINES", 400)
+    before, after = (
+        weights_of(train(sources, TINY.model_copy(update=update))) for update in ({}, changed)
+    )
+    assert not torch.equal(before["project.weight"], after["project.weight"])
+
+
+def test_a_base_adapts_with_as_many_steps_as_were_set(sources: list[LabelledStream]) -> None:
+    base = train(sources, TINY.model_copy(update={"adaptation_steps": 7}))
+    assert base.manifest.inner_loop.steps == 7
+
+
+def test_chosen_supports_are_templates_of_the_history_with_their_labels(
+    sources: list[LabelledStream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_module, "HISTORY_LINES", 400)
+    source = sources[0]
+    zero, one = np.zeros(16, dtype=np.float32), np.ones(16, dtype=np.float32)
+    sampler = TaskSampler(
+        [source],
+        zero,
+        one,
+        support_lines=200,
+        query_windows=2,
+        seen_weight=0.1,
+        repeat_power=0.5,
+        permuted=0.5,
+        disguised=0.0,
+        chosen=1.0,
+        asked=8,
+        rng=np.random.default_rng(0),
+    )
+    tasks = sampler.draw(3)
+    assert tasks.support.rows_KBL.shape == (3, 1, 100)
+    alert = {row: bool(label) for row, label in zip(source.rows, source.labels, strict=True)}
+    for task in range(3):
+        counted = tasks.support.weights_KBL[task].ravel() > 0
+        assert int(counted.sum()) == 8
+        assert float(tasks.support.weights_KBL[task].sum()) == pytest.approx(1)
+        rows = tasks.support.rows_KBL[task].ravel()[counted]
+        assert len(set(rows.tolist())) == 8
+        vectors = tasks.vectors_KTD[task][rows].numpy()
+        labels = tasks.support.labels_KBL[task].ravel()[counted]
+        for vector, label in zip(vectors, labels, strict=True):
+            (row,) = np.flatnonzero((source.vectors == vector).all(axis=1))
+            assert alert[row] == bool(label)
+
+
 def test_a_base_holds_no_text(sources: list[LabelledStream], tmp_path: Path) -> None:
     bundle = train(sources)
     assert bundle.support["template"].null_count() == bundle.support.height

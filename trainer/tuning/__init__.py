@@ -1,0 +1,1 @@
+"""The search for settings of meta-training, with each source held out in turn."""
