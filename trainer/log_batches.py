@@ -62,6 +62,8 @@ def batches(log: str) -> Iterator[list[bytes]]:
         InputError: it cannot be read, its compression is broken, or it is no text.
     """
     if log == STANDARD_INPUT:
+        if sys.stdin is None:  # as `<&-` leaves it
+            raise InputError("cannot read standard input: it is closed; pipe a log in")
         chunks = read_stream(sys.stdin.buffer, name_of(log), _CHUNK_LINES)
     else:
         chunks = read_raw(Path(log), _CHUNK_LINES)

@@ -151,8 +151,14 @@ def test_an_empty_file_is_refused(trainer: Trainer, tmp_path: Path) -> None:
     assert "none was read" in trainer.says("check", "syslog", log)
 
 
-def test_empty_standard_input_is_refused(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_without_a_line_is_refused(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     assert trainer.refuses("check", "syslog", "-") == (
         "error: standard input is empty: a log with at least one line is needed\n"
+    )
+    monkeypatch.setattr("sys.stdin", None)
+    assert trainer.refuses("check", "syslog", "-") == (
+        "error: cannot read standard input: it is closed; pipe a log in\n"
     )
