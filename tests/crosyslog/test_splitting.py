@@ -62,6 +62,41 @@ def fields(line: str, system: System) -> dict[str, Any]:
             {"time": datetime(2024, 6, 15, 1, 2, 3, tzinfo=UTC), "host": "gate", "message": ""},
         ),
         ("<191>text alone", {"severity": "DEBUG", "message": "text alone"}),
+        (
+            "Jun  5 01:02:03.123456 gate a: x",
+            {"time": datetime(2024, 6, 5, 1, 2, 3, 123456, tzinfo=UTC)}
+            | {"host": "gate", "component": "a", "message": "x"},
+        ),
+        (
+            "2024-06-15 01:02:03.5 gate a: x",
+            {"time": datetime(2024, 6, 15, 1, 2, 3, 500_000, tzinfo=UTC)}
+            | {"host": "gate", "component": "a", "message": "x"},
+        ),
+        (
+            "2024-06-15 01:02:03+02:00 gate a: x",
+            {"time": datetime(2024, 6, 14, 23, 2, 3, tzinfo=UTC)}
+            | {"host": "gate", "component": "a", "message": "x"},
+        ),
+        (
+            "<167>Jun 15 2019 01:02:03: %ASA-7-1: x",
+            {"severity": "DEBUG", "time": datetime(2019, 6, 15, 1, 2, 3, tzinfo=UTC)}
+            | {"component": "%ASA-7-1", "message": "x"},
+        ),
+        (
+            "Jun 15 01:02:03 2019 gate a: x",
+            {"time": datetime(2019, 6, 15, 1, 2, 3, tzinfo=UTC)}
+            | {"host": "gate", "component": "a", "message": "x"},
+        ),
+        (
+            "Jun 15 01:02:03 fe80::1 a: x",
+            {"time": datetime(2024, 6, 15, 1, 2, 3, tzinfo=UTC)}
+            | {"host": "fe80::1", "component": "a", "message": "x"},
+        ),
+        (
+            "Jun 15 01:02:03 CST a: x",
+            {"time": datetime(2024, 6, 15, 1, 2, 3, tzinfo=UTC)}
+            | {"host": "CST", "component": "a", "message": "x"},
+        ),
         ("<192>no such priority", {"message": "no such priority"}),
         ("<13>", {"severity": "NOTICE", "message": ""}),
         ("<13>1 - - - - - -", {"severity": "NOTICE", "message": ""}),
