@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,6 @@ def fields(line: str, system: System) -> dict[str, Any]:
             "Jun 15 01:02:03 gate",
             {"time": datetime(2024, 6, 15, 1, 2, 3, tzinfo=UTC), "host": "gate", "message": ""},
         ),
-        ("<191>text alone", {"severity": "DEBUG", "message": "text alone"}),
         (
             "Jun  5 01:02:03.123456 gate a: x",
             {"time": datetime(2024, 6, 5, 1, 2, 3, 123456, tzinfo=UTC)}
@@ -97,6 +97,7 @@ def fields(line: str, system: System) -> dict[str, Any]:
             {"time": datetime(2024, 6, 15, 1, 2, 3, tzinfo=UTC)}
             | {"host": "CST", "component": "a", "message": "x"},
         ),
+        ("<191>text alone", {"severity": "DEBUG", "message": "text alone"}),
         ("<192>no such priority", {"message": "no such priority"}),
         ("<13>", {"severity": "NOTICE", "message": ""}),
         ("<13>1 - - - - - -", {"severity": "NOTICE", "message": ""}),
@@ -174,9 +175,10 @@ def test_broken_json_and_json_without_a_message_is_judged_whole(line: str) -> No
 @pytest.mark.parametrize(
     ("value", "message"),
     [("", ""), ("a\n", "a"), ("a\tb\u0000c", "a\tb\u0000c"), ("größe", "größe"), (3, "3"),
-     (True, "true"), ([1, "a"], '[1,"a"]'), ({"a": None}, '{"a":null}'), ('"{}\\', '"{}\\')],
+     (True, "true"), ('"{}\\', '"{}\\'), ('{"a":null}', '{"a":null}'), ("[1]", "[1]"), ("{}", "{}"),
+     ("[x] {y}", "[x] {y}")],
 )  # fmt: skip
-def test_a_message_may_be_any_value(value: object, message: str) -> None:
+def test_a_message_may_be_any_value_that_holds_no_others(value: object, message: str) -> None:
     for ascii_ in (True, False):
         line = json.dumps({"message": value, "pid": 3}, ensure_ascii=ascii_, indent=1)
         assert fields(line, JSON) == {"message": message}
@@ -206,12 +208,182 @@ def test_the_first_path_with_a_value_counts_in_each_line() -> None:
     assert frame["host"].to_list() == ["2", "3", "4", None]
 
 
-def test_a_batch_of_several_records_is_not_taken_for_its_first() -> None:
-    record = {"body": {"stringValue": "up"}}
-    for records, expected in (([record], {"message": "up"}), ([record, record], {}), ([], {})):
-        scopes = [{"logRecords": records}]
-        line = json.dumps({"resourceLogs": [{"scopeLogs": scopes}]})
-        assert fields(line, JSON) == expected
+@pytest.mark.parametrize("value", [{}, [], {"a": None}, [None], [1, "a"], {"a": {"message": "x"}}])
+def test_an_object_or_a_list_is_no_value(value: object) -> None:
+    system = ours(message=["a.b", "c", "d[0]", "e[]", "f[k=v].w"], host=["h", "m"])
+    for line in ({"a": {"b": value}}, {"c": value}, {"d": [value]}, {"e": [value]},
+                 {"f": [{"k": "v", "w": value}]}):  # fmt: skip
+        assert not fields(json.dumps(line), system)
+    line_ = json.dumps({"c": "text", "h": value, "m": "web"})
+    assert fields(line_, system) == {"message": "text", "host": "web"}
+    text = json.dumps(value, separators=(",", ":"))
+    assert fields(json.dumps({"c": text}), system) == {"message": text}
+
+
+def test_a_value_may_be_read_as_json_or_as_a_severity() -> None:
+    system = ours(message="m | json", severity=["p | priority", "n | severity-number"])
+    for value, expected in (({"a": [1, "ä"]}, '{"a":[1,"ä"]}'), ("x", "x"), (3, "3")):
+        assert fields(json.dumps({"m": value}), system) == {"message": expected}
+    assert not fields('{"m":{}}', system)
+    for key, value, severity in (
+        ("p", 34, "CRITICAL"), ("p", "191", "DEBUG"), ("p", 192, None), ("p", "x", None),
+        ("n", 1, "TRACE"), ("n", "12", "INFO"), ("n", 24, "FATAL"), ("n", 0, None),
+        ("n", "SEVERITY_NUMBER_WARN", "WARN"), ("n", "SEVERITY_NUMBER_ERROR4", "ERROR"),
+    ):  # fmt: skip
+        found = fields(json.dumps({"m": "x", key: value}), system)
+        assert found.get("severity") == severity
+    for path in ("m | yaml", "m |", " | json", "m[k=]", "m[**]"):
+        with pytest.raises(ValueError, match="is no path"):
+            ours(message=path)
+
+
+def test_an_element_is_found_by_what_it_holds() -> None:
+    line = '{"a":[{"k":"x","v":1},3,{"k":["y"]},{"k":"y.z","v":{"s":"found"}},{"k":"y.z"}]}'
+    assert fields(line, ours(message="a[k=y.z].v.s")) == {"message": "found"}
+    assert fields(line, ours(message="a[k=x].v")) == {"message": "1"}
+    for path in ("a[k=y].v", "a[k=z].v", "a[v=y.z].k"):
+        assert not fields(line, ours(message=path))
+
+
+def test_all_elements_are_one_message_where_all_have_one_and_it_is_judged_whole() -> None:
+    system = ours(message="a[*].m", severity="a[*].s", time="a[*].t")
+    for elements, message in (
+        ([{"m": "x"}], "x"),
+        ([{"m": "x\n"}, {"m": "y"}, {"m": "x"}], "x\ny\nx"),
+        ([{"m": "x"}] * 8, "\n".join("x" * 8)),
+        ([{"m": "x"}] * 9, None),
+        ([{"m": "x" * 99}] * 2, "x" * 99 + "\n" + "x" * 99),
+        ([{"m": "x" * 100}] * 2, None),
+        ([{"m": "x" * 300}], "x" * 300),
+        ([{"m": "x"}, {"n": "y"}], None),
+        ([{"m": "x"}, {"m": {"y": "z"}}], None),
+        ([], None),
+    ):
+        assert fields(json.dumps({"a": elements}), system).get("message") == message
+    elements = [{"m": "x", "s": "INFO"}, {"m": "y", "t": "1"}, {"m": "z", "s": "INFO", "t": "2"}]
+    found = fields(json.dumps({"a": elements}), system)
+    assert (found["severity"], found["time"]) == ("INFO", datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
+    elements[1]["s"] = "ERROR"
+    assert fields(json.dumps({"a": elements}), system)["severity"] == "INFO ERROR"
+    assert fields('{"a":["x","y"]}', ours(message="a[*]")) == {"message": "x\ny"}
+
+
+AT = datetime(2022, 5, 6, 7, 8, 11, tzinfo=UTC)
+AT_NANO = str(int(AT.timestamp()) * 10**9)
+
+
+def otlp(*records: dict[str, Any], resource: dict[str, str] | None = None) -> str:
+    attributes = [{"key": k, "value": {"stringValue": v}} for k, v in (resource or {}).items()]
+    scopes = [{"scope": {}, "logRecords": records}]
+    return json.dumps(
+        {"resourceLogs": [{"resource": {"attributes": attributes}, "scopeLogs": scopes}]}
+    )
+
+
+def body(text: str) -> dict[str, Any]:
+    return {"body": {"stringValue": text}}
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"severityText": "Warning", "severityNumber": 17}, {"severity": "Warning"}),
+        ({"severityText": "", "severityNumber": 17}, {"severity": "ERROR"}),
+        ({"severityNumber": 10}, {"severity": "INFO"}),
+        ({"severityNumber": 0}, {}),
+        ({"timeUnixNano": AT_NANO, "observedTimeUnixNano": "1"}, {"time": AT}),
+        ({"timeUnixNano": "0", "observedTimeUnixNano": AT_NANO}, {"time": AT}),
+        ({"timeUnixNano": 0, "observedTimeUnixNano": int(AT_NANO)}, {"time": AT}),
+        ({"observedTimeUnixNano": AT_NANO}, {"time": AT}),
+        ({"timeUnixNano": "0"}, {}),
+    ],
+)
+def test_a_record_of_opentelemetry_says_its_severity_and_its_time(
+    record: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    line = body("up") | record
+    for text in (otlp(line), json.dumps(line)):
+        assert fields(text, JSON) == {"message": "up"} | expected
+
+
+def test_a_record_of_opentelemetry_says_where_it_comes_from() -> None:
+    resource = {"service.name": "store", "host.name": "db5", "host.id": "7"}
+    line = otlp(body("up"), resource=resource)
+    assert fields(line, JSON) == {"message": "up", "component": "store", "host": "db5"}
+
+
+@pytest.mark.parametrize("key", ["message", "msg", "log"])
+def test_a_body_of_several_values_is_its_message_or_all_of_it(key: str) -> None:
+    def of(key: str) -> dict[str, Any]:
+        values = [
+            {"key": "n", "value": {"intValue": "3"}},
+            {"key": key, "value": {"stringValue": "x"}},
+        ]
+        return {"body": {"kvlistValue": {"values": values}}}
+
+    for record in (of(key), of("k")):
+        whole = json.dumps(record["body"], separators=(",", ":"))
+        for line in (otlp(record), json.dumps(record)):
+            assert fields(line, JSON) == {"message": "x" if record == of(key) else whole}
+    assert not fields(otlp({"body": {}}), JSON)
+
+
+def test_a_batch_is_judged_as_one_line_while_it_is_short() -> None:
+    several = [body("a") | {"severityNumber": 9}, body("b") | {"severityNumber": 17}]
+    found = fields(otlp(*several, resource={"service.name": "store"}), JSON)
+    assert found == {"message": "a\nb", "severity": "INFO ERROR", "component": "store"}
+    # All its parts, wherever they stand.
+    resources = [
+        json.loads(otlp(body(m), resource={"service.name": m}))["resourceLogs"][0] for m in "abb"
+    ]
+    resources[0]["scopeLogs"] *= 2
+    found = fields(json.dumps({"resourceLogs": resources}), JSON)
+    assert found == {"message": "a\na\nb\nb", "component": "a b"}
+    # What would not be judged whole does not split, and is counted.
+    assert not fields(otlp(*[body("a")] * 9), JSON)
+    assert not fields(otlp(body("a" * 150), body("b" * 150)), JSON)
+    assert not fields(otlp(body("a"), {"body": {}}), JSON)
+    assert not fields(otlp(), JSON)
+
+
+@pytest.mark.parametrize("key", ["message", "msg", "log"])
+def test_where_a_line_stood_in_its_file_is_not_its_message(key: str) -> None:
+    log = {"offset": 0, "file": {"path": "/x"}}
+    assert fields(json.dumps({"log": log, "json": {key: "oops"}}), JSON) == {"message": "oops"}
+    assert not fields(json.dumps({"log": log, "app": {key: "oops"}}), JSON)
+    assert not fields(json.dumps({"log": log, "json": {key: {"a": "oops"}}}), JSON)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        # Filebeat
+        ({"process": {"name": "su"}}, {"component": "su"}),
+        ({"log": {"syslog": {"appname": "su", "severity": {"name": "Error"}}}},
+         {"component": "su", "severity": "Error"}),
+        ({"syslog": {"severity_label": "Notice"}}, {"severity": "Notice"}),
+        ({"syslog": {"severity_label": "Informational"}}, {"severity": "INFO"}),
+        ({"host": {"hostname": "h"}}, {"host": "h"}),
+        ({"host": {"name": "n", "hostname": "h"}}, {"host": "n"}),
+        ({"host": {"ip": ["10.0.0.1"]}}, {}),
+        ({"host": "h"}, {"host": "h"}),
+        # Fluent Bit
+        ({"ident": "su", "pri": "34", "host": "h"},
+         {"component": "su", "severity": "CRITICAL", "host": "h"}),
+        ({"pri": 13}, {"severity": "NOTICE"}),
+        ({"time": "May  6 07:08:11"}, {"time": AT.replace(year=2024)}),
+        ({"date": AT.timestamp()}, {"time": AT}),
+        # Vector
+        ({"appname": "su", "severity": "crit", "hostname": "h"},
+         {"component": "su", "severity": "CRITICAL", "host": "h"}),
+        # pino: the same numbers mean other severities.
+        ({"level": 20}, {"severity": "DEBUG"}),
+    ],
+)  # fmt: skip
+def test_what_shippers_add_to_a_message_is_read(
+    line: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert fields(json.dumps({"message": "x"} | line), JSON) == {"message": "x"} | expected
 
 
 # Everything.
@@ -254,6 +426,69 @@ def test_no_bytes_make_splitting_or_masking_fail(values: list[bytes]) -> None:
         assert all(time is None or time.isoformat() for time in lines["time"].to_list())
         templates = mask(lines["text"])
         assert mask(templates).equals(templates)
+
+
+#: Keys of the profile, so that paths lead somewhere, and values that no shipper writes.
+KEYS = sorted({key for path in JSON.paths.message + JSON.paths.severity + JSON.paths.component
+               for key in re.findall(r"\w+", path)}) if JSON.paths else []  # fmt: skip
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.just(10**400)
+    | st.text(max_size=5)
+    | st.sampled_from(["\ud800", "\x00", "{}", '{"a":1}', "[", "0"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
+    ),
+    max_leaves=25,
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=80)
+@given(st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=5), max_size=5))
+def test_no_json_makes_splitting_fail(values: list[dict[str, Any]]) -> None:
+    raw = decode([json.dumps(value).encode() for value in values])
+    lines = split(raw, JSON)
+    assert lines["raw"].to_list() == raw.to_list()
+    # A line splits as it does alone.
+    for line, row in zip(raw, lines.rows(), strict=True):
+        assert split(pl.Series([line]), JSON).row(0) == row
+
+
+def hostile(depth: int) -> dict[str, str]:
+    record = '{"body":{"stringValue":"a"}}'
+    deep = '{"resourceLogs":[{"scopeLogs":[{"logRecords":[' * depth + "]}]}]}" * depth
+    wide = f'{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{",".join([record] * depth)}]}}]}}]}}'
+    resource = f'{{"scopeLogs":[{{"logRecords":[{record}]}}]}}'
+    return {
+        "deep objects": '{"message":' * depth + "1" + "}" * depth,
+        "deep lists": '{"log":' + "[" * depth + "]" * depth + "}",
+        "deep batches": deep,
+        "many records": wide,
+        "many resources": f'{{"resourceLogs":[{",".join([resource] * depth)}]}}',
+        "duplicate keys": "{" + ",".join(['"message":{"message":"a"}'] * depth) + "}",
+        "a huge number": '{"message":"a","time":' + "9" * depth + "}",
+        "a huge exponent": '{"message":"a","time":1e' + "9" * depth + "}",
+        "escapes": '{"message":"' + "\\u0000" * depth + '"}',
+        "surrogates": '{"message":"' + "\\ud800" * depth + '"}',
+        "text like an object": json.dumps({"message": "{" + '"message":' * depth + "}"}),
+        "an object like text": json.dumps({"log": {"a" * depth: ["x"] * depth}}),
+        "attributes": json.dumps(
+            {"resourceLogs": [{"resource": {"attributes": [{"key": "host.name"}] * depth}}]}
+        ),
+    }
+
+
+@pytest.mark.parametrize("kind", hostile(1))
+def test_hostile_json_splits_in_linear_time(kind: str) -> None:
+    # What takes quadratic time takes minutes here.
+    for depth in (1, 2, 100, 150, 20_000):
+        line = hostile(depth)[kind]
+        lines = split(pl.Series([line, '{"message":"a"}']), JSON)
+        assert lines["raw"][0] == line
+        assert lines["message"][1] == "a"
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
