@@ -35,8 +35,9 @@ def test_a_base_says_how_it_was_made(base: Bundle) -> None:
 def test_a_base_adapts_as_it_was_trained(base: Bundle) -> None:
     """Where a manifest of before does not say how repeats count, its default is how they did."""
     settings = base.manifest.settings
-    assert base.manifest.inner_loop.repeat_power == base.manifest.settings["repeat_power"]
-    assert base.manifest.inner_loop.steps == settings.get("adaptation_steps", settings["inner_steps"])
+    assert base.manifest.inner_loop.repeat_power == settings["repeat_power"]
+    steps = settings.get("adaptation_steps", settings["inner_steps"])
+    assert base.manifest.inner_loop.steps == steps
 
 
 def test_a_base_belongs_to_this_masking_and_encoder(base: Bundle, encoder: Encoder) -> None:
