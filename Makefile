@@ -37,7 +37,7 @@ demo: $(STAMP)  ## a broker, a model adapted from 1,000 labelled lines, the agen
 	@CROSYSLOG_DEMO_STARTED=$(STARTED) $(BIN)/python -m deploy.demo $(if $(LOG),--log '$(LOG)') $(if $(SYSTEM),--system '$(SYSTEM)') $(if $(KAFKA),--kafka '$(KAFKA)') $(if $(JSON),--json '$(JSON)')
 
 test: $(STAMP)  ## all tests, those with a real Kafka included
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(STAMP)  ## lint, format and types
 	@$(BIN)/ruff check .
