@@ -67,6 +67,8 @@ def test_the_client_repeats_itself_once_in_a_while(monkeypatch: pytest.MonkeyPat
 def test_the_client_is_quiet_where_its_failure_becomes_an_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    # Whatever another test has left.
+    caplog.set_level(logging.WARNING, logger="aiokafka")
     client = logging.getLogger("aiokafka.conn")
     with quiet_client():
         client.error("not now")
