@@ -202,7 +202,7 @@ class TaskSampler:
         self._chosen = chosen
         self._asked = asked
         self._rng = rng
-        self._histories = [_histories(source) if chosen else None for source in sources]
+        self._histories = [_histories(source) for source in sources] if chosen else []
         self._choices: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
 
     def draw(
@@ -238,9 +238,8 @@ class TaskSampler:
         self, number: int, share: float, *, chosen: bool
     ) -> tuple[NDArray[np.float32], _Part, _Part]:
         source, rng = self._sources[number], self._rng
-        histories = self._histories[number]
-        if chosen and histories is not None:
-            start = int(rng.choice(histories))
+        if chosen:
+            start = int(rng.choice(self._histories[number]))
             middle = start + HISTORY_LINES
             known, labels = self._choice(number, start)
         else:
@@ -321,13 +320,21 @@ def ask_for(
     return used[chosen], (2 * alerts >= counts)[chosen]
 
 
-def _histories(source: LabelledStream) -> NDArray[np.int64] | None:
-    """Some places where templates can be chosen, spread over the stream; none if there are none."""
+def _histories(source: LabelledStream) -> NDArray[np.int64]:
+    """Some places where templates can be chosen, spread over the stream.
+
+    Raises:
+        LabelError: there is none.
+    """
     fitting = np.flatnonzero(
         verdicts(source.labels, HISTORY_LINES, QUERY_LINES, HISTORY_ALERTS) == 0
     )
     if not len(fitting):
-        return None
+        raise LabelError(
+            f"the source {source.name} ({len(source)} lines) has no place for a task of chosen "
+            f"templates: {HISTORY_LINES} lines to choose from and the {QUERY_LINES} after them, "
+            "both with alerts; name a longer log, or set chosen = 0"
+        )
     places = np.linspace(0, len(fitting) - 1, min(_CHOICES, len(fitting)))
     return fitting[places.astype(np.int64)]
 

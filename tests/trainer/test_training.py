@@ -104,6 +104,14 @@ def test_each_setting_of_the_tasks_has_an_effect(
     assert not torch.equal(before["project.weight"], after["project.weight"])
 
 
+def test_a_source_too_short_to_choose_templates_from_is_refused(
+    sources: list[LabelledStream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_module, "HISTORY_LINES", 5_000)
+    with pytest.raises(LabelError, match="no place for a task of chosen templates"):
+        train(sources, TINY.model_copy(update={"chosen": 0.5}))
+
+
 def test_a_base_adapts_with_as_many_steps_as_were_set(sources: list[LabelledStream]) -> None:
     base = train(sources, TINY.model_copy(update={"adaptation_steps": 7}))
     assert base.manifest.inner_loop.steps == 7
