@@ -143,10 +143,11 @@ def initial(config: TrainingConfig) -> tuple[Parameters, Parameters]:
 
     torch.manual_seed(0)
     shape = DetectorShape(dim=_DIM, projected=config.projected, hidden=config.hidden)
-    parameters: Parameters = dict(LstmDetector(shape).named_parameters())
+    parameters: Parameters = LstmDetector(shape).stacked()
     # It starts at zero, and at zero it has no part in any gradient of second order.
     torch.nn.init.normal_(parameters["direct.weight"], std=0.05)
-    rates = {name: torch.tensor(config.inner_rate, requires_grad=True) for name in parameters}
+    parameters = {name: value.requires_grad_() for name, value in parameters.items()}
+    rates = {name: torch.tensor([config.inner_rate], requires_grad=True) for name in parameters}
     return parameters, rates
 
 

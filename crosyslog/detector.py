@@ -1,9 +1,9 @@
 """The detector `maml_lstm`: a causal LSTM over the vectors of a window's templates.
 
 Shapes: B windows, L lines of a window, T templates, D dimensions of the encoder, P projected
-dimensions, H hidden dimensions, G gates (4 H), K tasks.
+dimensions, H hidden dimensions, G gates (4 H), K tasks, M members, C columns (M (P + 1)).
 
-Two forms compute the same: `LstmDetector` for scoring, on torch's own kernel, and
+Two forms compute the same: `LstmMember` for scoring, on torch's own kernel, and
 `detector_logits`, written in tensor operations on dictionaries of parameters, because second-order
 MAML differentiates twice (cuDNN's LSTM cannot) and for several tasks at once. A test holds them
 together.
@@ -11,7 +11,7 @@ together.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,41 @@ if TYPE_CHECKING:
     from crosyslog.manifest import DetectorShape
 
 
-class LstmDetector(nn.Module):
-    """Vectors standardised and projected, an LSTM over the lines, a head; and a direct logit.
+class LstmMember(nn.Module):
+    """Standardised vectors projected, an LSTM over the lines, a head; and a direct logit.
 
     The direct logit is linear in a line's own vector. A gradient step on it makes a template
     score like those of the support that it resembles, in whatever system, so the inner loop can
     learn quickly what a line says by itself; the LSTM adds what its context says.
+    """
+
+    def __init__(self, shape: DetectorShape) -> None:
+        super().__init__()
+        self.project = nn.Linear(shape.dim, shape.projected)
+        self.lstm = nn.LSTM(shape.projected, shape.hidden, batch_first=True)
+        self.head = nn.Linear(shape.hidden, 1)
+        self.direct = nn.Linear(shape.dim, 1, bias=False)
+        nn.init.zeros_(self.direct.weight)
+
+    def project_templates(self, standard_TD: Tensor) -> Tensor:
+        """The projection and the direct logit, [T, P + 1]."""
+        return torch.cat((self.project(standard_TD), self.direct(standard_TD)), dim=-1)
+
+    def forward(self, templates_BLC: Tensor) -> Tensor:
+        """The logits of windows of lines, [B, L].
+
+        Args:
+            templates_BLC: of each line, its template's row of `project_templates` (C = P + 1).
+        """
+        hidden_BLH, _ = self.lstm(templates_BLC[..., :-1])
+        return torch.as_tensor(self.head(hidden_BLH)).squeeze(-1) + templates_BLC[..., -1]
+
+
+class LstmDetector(nn.Module):
+    """Members that were trained side by side from other initial weights; their mean logit counts.
+
+    What one training makes of a few sources is to a good part chance. The mean of several is less
+    so, and right more often.
     """
 
     mean: Tensor
@@ -38,25 +67,40 @@ class LstmDetector(nn.Module):
         self.shape = shape
         self.register_buffer("mean", torch.zeros(shape.dim))
         self.register_buffer("scale", torch.ones(shape.dim))
-        self.project = nn.Linear(shape.dim, shape.projected)
-        self.lstm = nn.LSTM(shape.projected, shape.hidden, batch_first=True)
-        self.head = nn.Linear(shape.hidden, 1)
-        self.direct = nn.Linear(shape.dim, 1, bias=False)
-        nn.init.zeros_(self.direct.weight)
+        self.members = nn.ModuleList(LstmMember(shape) for _ in range(shape.members))
+
+    @property
+    def columns(self) -> int:
+        """C, what is kept of a template."""
+        return self.shape.members * (self.shape.projected + 1)
 
     def project_templates(self, vectors_TD: Tensor) -> Tensor:
-        """What is computed once a template, [T, P + 1]: the projection and the direct logit."""
+        """What is computed once a template, [T, C]: each member's projection and direct logit."""
         standard_TD = (vectors_TD - self.mean) / self.scale
-        return torch.cat((self.project(standard_TD), self.direct(standard_TD)), dim=-1)
+        return torch.cat([one.project_templates(standard_TD) for one in self._each()], dim=-1)
 
     def forward(self, templates_BLC: Tensor) -> Tensor:
         """The logits of windows of lines, [B, L]; a line's depends on those before it alone.
 
         Args:
-            templates_BLC: of each line, its template's row of `project_templates` (C = P + 1).
+            templates_BLC: of each line, its template's row of `project_templates`.
         """
-        hidden_BLH, _ = self.lstm(templates_BLC[..., :-1])
-        return torch.as_tensor(self.head(hidden_BLH)).squeeze(-1) + templates_BLC[..., -1]
+        parts = templates_BLC.chunk(self.shape.members, dim=-1)
+        logits_MBL = torch.stack([one(part) for one, part in zip(self._each(), parts, strict=True)])
+        return logits_MBL.mean(dim=0)
+
+    def stacked(self) -> dict[str, Tensor]:
+        """A copy of the members' parameters, each with M in front."""
+        each = [dict(one.named_parameters()) for one in self._each()]
+        return {name: torch.stack([one[name].detach() for one in each]) for name in each[0]}
+
+    def load_stacked(self, parameters: Mapping[str, Tensor]) -> None:
+        """Takes over what `stacked` gave."""
+        for number, member in enumerate(self._each()):
+            member.load_state_dict({name: value[number] for name, value in parameters.items()})
+
+    def _each(self) -> list[LstmMember]:
+        return cast("list[LstmMember]", list(self.members))
 
 
 def detector_logits(
@@ -72,7 +116,7 @@ def detector_logits(
     `torch.func.vmap`, whose cost is per operation and here there are thousands of small ones.
 
     Args:
-        parameters: those of `LstmDetector(...).named_parameters()`, each with K in front.
+        parameters: those of a member (`LstmDetector.stacked`), each with K in front.
         vectors_KTD: standardised vectors of the distinct templates. What depends on the template
             alone is computed on these few, not on every line.
         rows_KBL: for every line of every window, the row of its template.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Raise it when a bundle of before can no longer be read.
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 MANIFEST, WEIGHTS, SUPPORT = "manifest.json", "weights.safetensors", "support.parquet"
 
@@ -26,12 +26,21 @@ class _Part(BaseModel):
 
 
 class DetectorShape(_Part):
-    """What must be known to build a detector before its weights are read."""
+    """What must be known to build a detector before its weights are read.
+
+    Attributes:
+        kind: which form of detector.
+        dim: dimensions of the encoder's vectors.
+        projected: dimensions that they are projected to.
+        hidden: hidden dimensions of the LSTM.
+        members: networks of that form whose logits are averaged.
+    """
 
     kind: Literal["maml_lstm"] = "maml_lstm"
     dim: PositiveInt
     projected: PositiveInt = 48
     hidden: PositiveInt = 32
+    members: PositiveInt = 1
 
 
 class EncoderReference(_Part):
@@ -59,16 +68,16 @@ class InnerLoop(_Part):
 
     Attributes:
         steps: how many.
-        rates: the step size of each parameter, by name.
+        rates: the step size of each parameter, by name, for each member.
         threshold: for scores after these steps; the bundle's own is for scores without any.
         repeat_power: a line of the support counts 1 / (how often its template occurs) to this
-            power. Bundles of before this was a field were all made with its default.
+            power.
     """
 
     steps: PositiveInt
-    rates: dict[str, float]
+    rates: dict[str, tuple[float, ...]]
     threshold: Threshold
-    repeat_power: Annotated[float, Field(ge=0, le=1)] = 0.5
+    repeat_power: Annotated[float, Field(ge=0, le=1)]
 
 
 class SupportSummary(_Part):
@@ -95,7 +104,7 @@ class Manifest(_Part):
         files: sha256 of each other file.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     kind: Literal["base", "adapted"]
     target: str
     version: str

@@ -1,6 +1,6 @@
 """Lines to scores, as a pure function of the partition's log, the offsets and the bundle.
 
-Shapes: B windows, L lines of a window, T templates, P projected dimensions.
+Shapes: B windows, L lines of a window, T templates, P columns of a template.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Scorer:
         self._detector = bundle.detector.to(encoder.device)
         self._support_vectors = bundle.support_vectors
         self._remembered = self._memory()
-        self._table = _Templates(bundle.manifest.detector.projected + 1)
+        self._table = _Templates(self._detector.columns)
 
     def score(
         self, lines: pl.DataFrame, states: Mapping[str, PartitionState]
@@ -162,7 +162,7 @@ class Scorer:
         distinct = templates.unique(maintain_order=True)
         missing = [template for template in distinct if template not in self._table.row_of]
         if len(self._table.row_of) + len(missing) > _MAX_TEMPLATES:
-            self._table = _Templates(self.bundle.manifest.detector.projected + 1)
+            self._table = _Templates(self._detector.columns)
             missing = distinct.to_list()
         if missing:
             self._learn(missing)

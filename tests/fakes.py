@@ -125,8 +125,9 @@ def tiny_bundle(
         memory=memory,
         inner_loop=InnerLoop(
             steps=3,
-            rates={"head.weight": 0.05, "head.bias": 0.05},
+            rates={"head.weight": (0.05,), "head.bias": (0.05,)},
             threshold=Threshold(value=threshold, chosen="by the test"),
+            repeat_power=0.5,
         ),
         threshold=Threshold(value=threshold, chosen="by the test"),
         novel_below=0.6,
@@ -197,8 +198,9 @@ def _detector(shape: DetectorShape, bias: float, seed: int) -> LstmDetector:
     with torch.no_grad():
         for parameter in detector.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.8)
-        detector.head.weight[0, shape.hidden :] *= 0.2
-        detector.head.bias.fill_(bias)
+        for name, parameter in detector.named_parameters():
+            if name.endswith("head.bias"):
+                parameter.fill_(bias)
     return detector
 
 

@@ -11,7 +11,8 @@ import torch
 from crosyslog.bundle import Bundle, now, support_frame
 from crosyslog.errors import BundleVersionError, LabelError
 from crosyslog.manifest import Manifest, SupportSummary, Threshold
-from trainer.maml import adapt_parameters
+from trainer.left_out import left_out_scores, quiet_threshold
+from trainer.maml import Lines, adapt_parameters, for_members
 from trainer.tasks import LabelledStream, labelled_stream, windows_of
 
 if TYPE_CHECKING:
@@ -39,12 +40,14 @@ def adapt(
     target: str,
     encoder: Encoder,
     cache: EmbeddingCache,
+    quiet: bool = False,
     version: str = "unsaved",
     command: str = "",
 ) -> Bundle:
     """Adapts a base to the labelled lines of a target.
 
-    The inner loop's steps, rates and thresholds are the base's: nothing is chosen on the target.
+    The inner loop's steps, rates and thresholds are the base's: nothing is chosen on the target,
+    but for the quiet threshold, on the support.
     A support of one class is a normal case: there is no step to learn from, memory holds what was
     given, and the base's own weights and threshold judge the rest.
 
@@ -55,6 +58,8 @@ def adapt(
         target: the target's name.
         encoder: the encoder of the base, or its vectors of all templates of the support.
         cache: where vectors are kept.
+        quiet: raise the threshold above all that a normal line of the support is given by weights
+            that do not know it: fewer alerts, and fewer false ones.
         version: the bundle's version in the store.
         command: what was called, for the manifest.
 
@@ -75,13 +80,20 @@ def adapt(
         base,
         labelled_stream(target, support, encoder, cache),
         system=system,
+        quiet=quiet,
         version=version,
         command=command,
     )
 
 
 def adapt_to_stream(
-    base: Bundle, support: LabelledStream, *, system: System, version: str, command: str
+    base: Bundle,
+    support: LabelledStream,
+    *,
+    system: System,
+    quiet: bool = False,
+    version: str,
+    command: str,
 ) -> Bundle:
     """What `adapt` does, for a support whose templates are encoded already.
 
@@ -107,7 +119,13 @@ def adapt_to_stream(
             value=base_manifest.threshold.value,
             chosen=f"the base's, without inner steps: the support holds {only} alone",
         )
-    settings: dict[str, Any] = {"inner_steps": inner.steps if both_classes else 0}
+    if quiet:
+        scores = left_out_scores(base, support)
+        threshold = quiet_threshold(threshold, scores, support.labels)
+    settings: dict[str, Any] = {
+        "inner_steps": inner.steps if both_classes else 0,
+        "quiet_alerts": quiet,
+    }
     manifest = Manifest(
         kind="adapted",
         target=support.name,
@@ -160,13 +178,14 @@ def _after_inner_loop(base: Bundle, support: LabelledStream) -> LstmDetector:
     inner = base.manifest.inner_loop
     detector = copy.deepcopy(base.detector)
     vectors = (torch.from_numpy(support.vectors) - detector.mean) / detector.scale
+    members = detector.shape.members
+    lines = windows_of(support.rows, support.labels, inner.repeat_power)
     adapted = adapt_parameters(
-        {name: value.detach().clone() for name, value in detector.named_parameters()},
+        detector.stacked(),
         {name: torch.tensor(rate) for name, rate in inner.rates.items()},
-        vectors.unsqueeze(0),
-        windows_of(support.rows, support.labels, inner.repeat_power),
+        for_members(vectors.unsqueeze(0), members),
+        Lines(*(for_members(part, members) for part in lines)),
         steps=inner.steps,
     )
-    own = {name: value.detach().squeeze(0) for name, value in adapted.items()}
-    detector.load_state_dict({**detector.state_dict(), **own})
-    return detector.eval()
+    detector.load_stacked(adapted)
+    return detector

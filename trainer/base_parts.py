@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from crosyslog.bundle import support_frame
-from crosyslog.detector import detector_logits
 from crosyslog.manifest import Threshold
-from trainer.maml import Parameters, adapt_parameters
+from trainer.maml import Parameters, mean_logits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,12 +40,12 @@ def thresholds(
     found = []
     for taken, disguised in ((steps, float(disguise)), (0, 0.0)):
         tasks = sampler.draw(_THRESHOLD_TASKS, disguised, chosen=False)
-        adapted = adapt_parameters(parameters, rates, tasks.vectors_KTD, tasks.support, steps=taken)
-        with torch.no_grad():
-            logits = detector_logits(adapted, tasks.vectors_KTD, tasks.query.rows_KBL)
+        logits_KBL = mean_logits(
+            parameters, rates, tasks.vectors_KTD, tasks.support, tasks.query.rows_KBL, steps=taken
+        )
         found.append(
             _best_threshold(
-                logits.sigmoid().numpy(),
+                logits_KBL.sigmoid().numpy(),
                 tasks.query.labels_KBL.numpy() > 0,
                 tasks.query.weights_KBL.numpy(),
             )

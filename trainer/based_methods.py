@@ -163,7 +163,14 @@ class BasedMethods:
             rows.astype(np.int64),
             known.labels,
         )
-        return adapt_to_stream(base, support, system=self._system, version="unsaved", command="")
+        return adapt_to_stream(
+            base,
+            support,
+            system=self._system,
+            quiet=self._plan.quiet_alerts,
+            version="unsaved",
+            command="",
+        )
 
 
 def refuse_known(base: Manifest, target: str, system: System) -> None:

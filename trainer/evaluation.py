@@ -53,6 +53,7 @@ class MethodResult:
         outside: counts over all positions that do not fit.
         scores: of each task, those of the query's lines.
         flagged: of each task, which of these the method takes for alerts.
+        unseen: of each task, which of these are of templates that the support lacks.
         fewer: F1 of each task, by a smaller number of labels.
         seconds: all of it took.
     """
@@ -62,6 +63,7 @@ class MethodResult:
     outside: Counts = field(default_factory=Counts)
     scores: list[NDArray[np.float32]] = field(default_factory=list)
     flagged: list[NDArray[np.bool_]] = field(default_factory=list)
+    unseen: list[NDArray[np.bool_]] = field(default_factory=list)
     fewer: dict[int, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -202,6 +204,7 @@ def _record(
     result.average_precisions.append(average_precision(labels, judgement.scores))
     result.scores.append(judgement.scores)
     result.flagged.append(judgement.flagged)
+    result.unseen.append(unseen)
 
 
 def _f1(judgement: Judgement, labels: NDArray[np.bool_]) -> float:

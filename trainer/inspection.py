@@ -12,7 +12,6 @@ from crosyslog.errors import SettingError
 from trainer.baselines import BASELINES
 from trainer.details import LabelsPoint, MethodDetails, ReliabilityBin, WrongTemplate
 from trainer.metrics import block_interval
-from trainer.protocol import known_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,8 +52,7 @@ def inspect(
         raw_lines: where examples come from; without it there are none.
     """
     labels = np.concatenate([stream.labels[_query(start, plan)] for _, start in drawn.tasks])
-    seen = [np.unique(known_before(stream, seed, start, plan).rows) for seed, start in drawn.tasks]
-    wrong = {name: _Wrong(stream, drawn, plan, result, seen) for name, result in results.items()}
+    wrong = {name: _Wrong(stream, drawn, plan, result) for name, result in results.items()}
     places = sorted({place for found in wrong.values() for place in found.examples()})
     examples = raw_lines(places) if raw_lines is not None else {}
     return {
@@ -113,12 +111,7 @@ class _Wrong:
     """The templates that a method judged wrong."""
 
     def __init__(
-        self,
-        stream: LabelledStream,
-        drawn: Drawn,
-        plan: Plan,
-        result: MethodResult,
-        seen: list[NDArray[np.int64]],
+        self, stream: LabelledStream, drawn: Drawn, plan: Plan, result: MethodResult
     ) -> None:
         self._stream = stream
         self._lines: dict[bool, Counter[int]] = {True: Counter(), False: Counter()}
@@ -133,7 +126,7 @@ class _Wrong:
                 used, first, counts = np.unique(rows[at], return_index=True, return_counts=True)
                 self._lines[alert].update(dict(zip(used.tolist(), counts.tolist(), strict=True)))
                 self._tasks[alert].update(used.tolist())
-                self._seen[alert] |= set(np.intersect1d(used, seen[task]).tolist())
+                self._seen[alert] |= set(used[~result.unseen[task][at[first]]].tolist())
                 places = (query.start + at[first]).tolist()
                 for row, place in zip(used.tolist(), places, strict=True):
                     self._place[alert].setdefault(row, place)

@@ -1,6 +1,9 @@
 """Model-agnostic meta-learning (Finn, Abbeel, Levine 2017) of the detector's initial weights.
 
-Shapes: K tasks, B windows, L lines of a window, T distinct templates of a task, D dimensions.
+Shapes: M members, K tasks, B windows, L lines of a window, T distinct templates of a task,
+D dimensions. Members are detectors that are trained side by side and know nothing of each other;
+what they say is averaged afterwards. The tasks are theirs in turn: the first K / M of them are the
+first member's, and so on.
 
 The inner loop adapts the weights to a task's support by gradient steps; the outer loop changes the
 initial weights, and the inner rates (Li et al. 2017, Meta-SGD; here one a parameter), so that the
@@ -53,6 +56,23 @@ class Tasks(NamedTuple):
     query: Lines
 
 
+def of_tasks(values: Mapping[str, Tensor], count: int) -> Parameters:
+    """What each of K tasks starts from: its member's, with K in front.
+
+    Args:
+        values: each with M in front.
+        count: K, a multiple of M.
+    """
+    return {
+        name: value.repeat_interleave(count // len(value), dim=0) for name, value in values.items()
+    }
+
+
+def for_members(tasks: Tensor, members: int) -> Tensor:
+    """The same tasks for each member, one member after the other: [K, ...] to [M K, ...]."""
+    return tasks.repeat(members, *(1 for _ in tasks.shape[1:]))
+
+
 def task_losses(parameters: Mapping[str, Tensor], vectors_KTD: Tensor, lines: Lines) -> Tensor:
     """The weighted binary cross entropy of each task's lines, [K].
 
@@ -80,8 +100,8 @@ def adapt_parameters(
     """The inner loop: gradient steps of each of K tasks on its support.
 
     Args:
-        parameters: the initial weights; they stay as they are.
-        rates: the step size of each parameter, scalars.
+        parameters: the initial weights, each with M in front; they stay as they are.
+        rates: the step size of each parameter, [M].
         vectors_KTD: standardised vectors of the templates.
         support: the labelled lines.
         steps: how many.
@@ -93,7 +113,11 @@ def adapt_parameters(
     """
     count = len(vectors_KTD)
     outer = any(value.requires_grad for value in (*parameters.values(), *rates.values()))
-    adapted = {name: value.expand(count, *value.shape) for name, value in parameters.items()}
+    adapted = of_tasks(parameters, count)
+    sizes = {
+        name: rate.view(-1, *(1 for _ in adapted[name].shape[1:]))
+        for name, rate in of_tasks(rates, count).items()
+    }
     for _ in range(steps):
         leaves = {
             name: value
@@ -107,10 +131,44 @@ def adapt_parameters(
             create_graph=outer and not first_order,
         )
         adapted = {
-            name: value - rates[name] * gradient
+            name: value - sizes[name] * gradient
             for (name, value), gradient in zip(adapted.items(), gradients, strict=True)
         }
     return adapted
+
+
+def mean_logits(
+    parameters: Mapping[str, Tensor],
+    rates: Mapping[str, Tensor],
+    vectors_KTD: Tensor,
+    support: Lines,
+    rows_KBL: Tensor,
+    *,
+    steps: int,
+) -> Tensor:
+    """The mean of the members' logits, [K, B, L], each adapted to every task; without gradients.
+
+    Args:
+        parameters: the initial weights, each with M in front.
+        rates: the inner rates, [M].
+        vectors_KTD: standardised vectors of the templates.
+        support: the lines to adapt on.
+        rows_KBL: the templates of the lines to judge.
+        steps: inner steps.
+    """
+    members = len(next(iter(parameters.values())))
+    vectors = for_members(vectors_KTD, members)
+    fixed = {name: value.detach() for name, value in parameters.items()}
+    adapted = adapt_parameters(
+        fixed,
+        {name: rate.detach() for name, rate in rates.items()},
+        vectors,
+        Lines(*(for_members(part, members) for part in support)),
+        steps=steps,
+    )
+    with torch.no_grad():
+        logits = detector_logits(adapted, vectors, for_members(rows_KBL, members))
+    return logits.view(members, -1, *rows_KBL.shape[1:]).mean(dim=0)
 
 
 def meta_loss(
@@ -122,11 +180,13 @@ def meta_loss(
     first_order: bool = False,
     unadapted_weight: float = 0.0,
 ) -> Tensor:
-    """The outer loss: the mean over K tasks of the query's loss after the inner loop.
+    """The outer loss: the query's loss after the inner loop, a mean over each member's tasks.
+
+    The members' losses are added up, so that the gradient of each is its own.
 
     Args:
-        parameters: the initial weights.
-        rates: the inner rates.
+        parameters: the initial weights, each with M in front.
+        rates: the inner rates, [M].
         tasks: K tasks; each has the same say, so every source of a batch has influence.
         steps: inner steps.
         first_order: see `adapt_parameters`.
@@ -139,10 +199,9 @@ def meta_loss(
     adapted = adapt_parameters(
         parameters, rates, tasks.vectors_KTD, tasks.support, steps=steps, first_order=first_order
     )
-    loss = task_losses(adapted, tasks.vectors_KTD, tasks.query).mean()
+    losses = task_losses(adapted, tasks.vectors_KTD, tasks.query)
     if unadapted_weight:
-        count = len(tasks.vectors_KTD)
-        initial = {name: value.expand(count, *value.shape) for name, value in parameters.items()}
-        before = task_losses(initial, tasks.vectors_KTD, tasks.query).mean()
-        loss = (1 - unadapted_weight) * loss + unadapted_weight * before
-    return loss
+        initial = of_tasks(parameters, len(losses))
+        before = task_losses(initial, tasks.vectors_KTD, tasks.query)
+        losses = (1 - unadapted_weight) * losses + unadapted_weight * before
+    return losses.mean() * len(next(iter(parameters.values())))

@@ -113,6 +113,7 @@ def _render(content: dict[str, Any], details: Mapping[str, MethodDetails]) -> st
         paper=oracles or content.get("protocol") == "paper",
         support={"kind": "contiguous", **content["support"]},
         wrong_labels=content.get("wrong_labels") or 0,
+        quiet_alerts=content.get("quiet_alerts", False),
         methods=methods,
         split=split,
         partitions=by_host["partitions"] if by_host else 0,

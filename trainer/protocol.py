@@ -62,6 +62,7 @@ class Plan:
         tasks: at most this many a seed.
         protocol: `honest` or `paper`.
         wrong_labels: the share of the support's labels that are turned around.
+        quiet_alerts: adapt with the quiet threshold (`trainer.left_out`).
         curve: judge with fewer labels, too.
     """
 
@@ -74,6 +75,7 @@ class Plan:
     tasks: int = 20
     protocol: Literal["honest", "paper"] = "honest"
     wrong_labels: float = 0.0
+    quiet_alerts: bool = False
     curve: bool = False
 
     def __post_init__(self) -> None:
@@ -85,6 +87,10 @@ class Plan:
         if self.ask is not None and self.protocol == "paper":
             raise SettingError(
                 "--ask does not go with --protocol paper: its support is contiguous lines"
+            )
+        if self.quiet_alerts and self.protocol == "paper":
+            raise SettingError(
+                "--quiet-alerts does not go with --protocol paper: its steps are chosen by F1"
             )
 
     @property

@@ -81,6 +81,7 @@ class Evaluation:
                 else {"kind": "chosen", "size": plan.ask, "history": plan.history}
             ),
             "wrong_labels": plan.wrong_labels,
+            "quiet_alerts": plan.quiet_alerts,
             "query": plan.query,
             "tasks": len(drawn.tasks),
             "seeds": plan.seeds,
@@ -189,6 +190,8 @@ def show_evaluation(content: dict[str, Any]) -> None:
         f"{content['protocol']} protocol, {content['tasks']} tasks of {content['seeds']} seeds: "
         f"{learnt}, judged on the {content['query']:,} lines after them"
     )
+    if content["quiet_alerts"]:
+        say("quiet alerts: the base's methods use a threshold above the support's normal lines")
     say("")
     _show_methods(content["methods"])
     if "by_host" in content:

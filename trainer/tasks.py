@@ -206,14 +206,20 @@ class TaskSampler:
         self._choices: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
 
     def draw(
-        self, tasks_a_source: int, disguised: float | None = None, *, chosen: bool | None = None
+        self,
+        tasks_a_source: int,
+        disguised: float | None = None,
+        *,
+        chosen: bool | None = None,
+        members: int = 1,
     ) -> Tasks:
-        """A batch of K = tasks_a_source x sources tasks, stacked.
+        """A batch of K = members x sources x tasks_a_source tasks, stacked in this order.
 
         Args:
             tasks_a_source: how many of each source.
             disguised: the share that is disguised, where it is not that of the sampler.
             chosen: whether their supports are chosen templates; by default, chance decides.
+            members: that each get tasks of their own.
         """
         share = self._disguised if disguised is None else disguised
         # A batch is of one kind, so that its supports are of one size.
@@ -221,6 +227,7 @@ class TaskSampler:
             chosen = self._chosen > 0 and self._rng.random() < self._chosen
         parts = [
             self._draw_one(number, share, chosen=chosen)
+            for _ in range(members)
             for number in range(len(self._sources))
             for _ in range(tasks_a_source)
         ]

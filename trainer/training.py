@@ -48,9 +48,10 @@ class TrainingConfig(BaseModel):
     Attributes:
         projected: dimensions that the vectors are projected to.
         hidden: hidden dimensions of the LSTM.
+        members: networks that are trained side by side, and whose logits are averaged.
         support_lines: lines of a task's support, whole windows.
         query_windows: windows of a task's query.
-        tasks_a_source: tasks of each source in one outer step.
+        tasks_a_source: tasks of each source in one outer step of a member.
         inner_steps: gradient steps on the support, through which the training goes.
         adaptation_steps: gradient steps with which the base adapts to a target. Held out in turn,
             BGL and Liberty gain nothing from 12 (.681 against .680 with the 4 of the training).
@@ -77,6 +78,7 @@ class TrainingConfig(BaseModel):
 
     projected: PositiveInt = 48
     hidden: PositiveInt = 32
+    members: Annotated[int, Field(ge=1, le=16)] = 1
     support_lines: Annotated[int, Field(ge=WINDOW, multiple_of=WINDOW)] = 1000
     query_windows: Annotated[int, Field(ge=1, le=100)] = 10
     tasks_a_source: PositiveInt = 2
@@ -147,7 +149,12 @@ class MetaTraining:
         self._rng = np.random.default_rng(config.seed)
         self._noise = torch.Generator().manual_seed(config.seed)
         self._sampler, mean, scale = _sampler(sources, config, self._rng)
-        shape = DetectorShape(dim=dim, projected=config.projected, hidden=config.hidden)
+        shape = DetectorShape(
+            dim=dim,
+            projected=config.projected,
+            hidden=config.hidden,
+            members=config.members,
+        )
         # The initial weights are drawn from torch's own generator: the caller gets it back as
         # it was.
         with torch.random.fork_rng(devices=[]):
@@ -155,9 +162,13 @@ class MetaTraining:
             self._detector = LstmDetector(shape)
         self._detector.mean.copy_(torch.from_numpy(mean))
         self._detector.scale.copy_(torch.from_numpy(scale))
-        self._parameters: Parameters = dict(self._detector.named_parameters())
+        self._detector.eval().requires_grad_(requires_grad=False)
+        self._parameters: Parameters = {
+            key: value.requires_grad_() for key, value in self._detector.stacked().items()
+        }
+        log_rate = float(np.log(config.inner_rate))
         self._log_rates = {
-            key: torch.full((), float(np.log(config.inner_rate)), requires_grad=True)
+            key: torch.full((config.members,), log_rate, requires_grad=True)
             for key in self._parameters
         }
         self._optimiser = torch.optim.AdamW(
@@ -254,11 +265,12 @@ class MetaTraining:
             A base bundle in memory: weights, rates, thresholds and prototypes; no log text.
         """
         sources, config = self._sources, self._config
-        detector = copy.deepcopy(self._detector).eval().requires_grad_(requires_grad=False)
+        detector = copy.deepcopy(self._detector)
+        detector.load_stacked(self._parameters)
         rates = {key: rate.detach().exp() for key, rate in self._log_rates.items()}
         before = self._rng.bit_generator.state
         adapted_threshold, own_threshold, figures = thresholds(
-            dict(detector.named_parameters()),
+            self._parameters,
             rates,
             self._sampler,
             steps=config.adaptation_steps,
@@ -274,7 +286,10 @@ class MetaTraining:
             detector=detector.shape,
             inner_loop=InnerLoop(
                 steps=config.adaptation_steps,
-                rates={key: round(float(rate), 8) for key, rate in rates.items()},
+                rates={
+                    key: tuple(round(value, 8) for value in rate.tolist())
+                    for key, rate in rates.items()
+                },
                 threshold=adapted_threshold,
                 repeat_power=config.repeat_power,
             ),
@@ -308,7 +323,7 @@ class MetaTraining:
 
     def _outer_step(self) -> float:
         config = self._config
-        tasks = self._sampler.draw(config.tasks_a_source)
+        tasks = self._sampler.draw(config.tasks_a_source, members=config.members)
         vectors_KTD = tasks.vectors_KTD
         shape = vectors_KTD.shape
         vectors_KTD = vectors_KTD + torch.randn(shape, generator=self._noise) * config.noise
@@ -325,10 +340,24 @@ class MetaTraining:
         )
         self._optimiser.zero_grad()
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_([*self._parameters.values(), *self._log_rates.values()], 1.0)
+        self._clip_gradients()
         self._optimiser.step()
         self._schedule.step()
         return float(loss.detach())
+
+    def _clip_gradients(self) -> None:
+        """Shortens each member's gradient to 1: one that is long must not hold back the others."""
+        gradients = [
+            value.grad
+            for value in (*self._parameters.values(), *self._log_rates.values())
+            if value.grad is not None
+        ]
+        squares_NM = torch.stack(
+            [part.view(len(part), -1).square().sum(dim=1) for part in gradients]
+        )
+        factors_M = (1 / (squares_NM.sum(0).sqrt() + 1e-6)).clamp(max=1.0)
+        for part in gradients:
+            part.mul_(factors_M.view(-1, *(1 for _ in part.shape[1:])))
 
 
 def train_base(

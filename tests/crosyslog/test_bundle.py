@@ -151,8 +151,8 @@ def test_a_manifest_that_is_none_is_refused_in_one_line(folder: Path, content: b
 
 
 def test_another_format_is_refused_in_one_line(folder: Path) -> None:
-    rewrite(folder, lambda content: content.update(format=2))
-    assert "has format 2 and this CroSysLog reads format 1" in refusal(folder, BundleVersionError)
+    rewrite(folder, lambda content: content.update(format=3))
+    assert "has format 3 and this CroSysLog reads format 2" in refusal(folder, BundleVersionError)
 
 
 def test_another_masking_is_refused_in_one_line(folder: Path) -> None:

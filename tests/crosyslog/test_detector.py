@@ -23,9 +23,9 @@ def quick() -> Iterator[None]:
         yield
 
 
-def detector(dim: int = 8, seed: int = 0) -> LstmDetector:
+def detector(dim: int = 8, seed: int = 0, members: int = 1) -> LstmDetector:
     torch.manual_seed(seed)
-    built = LstmDetector(DetectorShape(dim=dim, projected=4, hidden=3))
+    built = LstmDetector(DetectorShape(dim=dim, projected=4, hidden=3, members=members))
     built.mean.normal_()
     built.scale.uniform_(0.5, 2)
     return built.eval().requires_grad_(requires_grad=False)
@@ -38,8 +38,8 @@ def drawn(dim: int = 8, seed: int = 1) -> tuple[Tensor, Tensor]:
 
 
 def parameters(*detectors: LstmDetector) -> dict[str, Tensor]:
-    several = [dict(one.named_parameters()) for one in detectors]
-    return {name: torch.stack([one[name] for one in several]) for name in several[0]}
+    several = [one.stacked() for one in detectors]
+    return {name: torch.cat([one[name] for one in several]) for name in several[0]}
 
 
 def close(found: Tensor, expected: Tensor) -> None:
@@ -90,6 +90,24 @@ def test_a_line_depends_on_those_before_it() -> None:
     changed_BLP = projected_BLP.clone()
     changed_BLP[:, 0] += 3
     assert (built(changed_BLP)[:, 1] - built(projected_BLP)[:, 1]).abs().amax() > 1e-4
+
+
+def test_members_say_their_mean() -> None:
+    built = detector(members=3)
+    vectors_KTD, rows_KBL = drawn()
+    stacked = built.stacked()
+    standardised_TD = (vectors_KTD[0] - built.mean) / built.scale
+    each_MBL = detector_logits(
+        stacked, standardised_TD.expand(3, -1, -1), rows_KBL[0].expand(3, -1, -1)
+    )
+    assert (each_MBL[0] - each_MBL[1]).abs().amax() > 0.01
+    templates_TC = built.project_templates(vectors_KTD[0])
+    assert templates_TC.shape[1] == built.columns
+    close(built(templates_TC[rows_KBL[0]]), each_MBL.mean(dim=0))
+    other = detector(seed=5, members=3)
+    other.load_stacked(stacked)
+    for name, value in other.stacked().items():
+        assert torch.equal(value, stacked[name])
 
 
 def test_windows_do_not_see_each_other() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes import FakeEncoder
 from tests.trainer.made import make_base, messages, write_log
+from trainer import tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,15 @@ from crosyslog.threads import torch_threads
 def encoder() -> Iterator[FakeEncoder]:
     with torch_threads(1):
         yield FakeEncoder()
+
+
+@pytest.fixture
+def short_queries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A query of 400 lines, so that a tiny stream has room for tasks; and one thread for them."""
+    monkeypatch.setattr(tasks, "QUERY_LINES", 400)
+    monkeypatch.setattr(tasks.positions, "__defaults__", (400,))
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture

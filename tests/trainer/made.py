@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tests.fakes import FakeEncoder, tiny_bundle
+from trainer.training import TrainingConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,15 +25,31 @@ NORMAL = [
 ALERT = ["disk failure on array", "kernel panic caught", "link lost by adapter", "fan fault seen"]
 
 
-def make_base(folder: Path, encoder: FakeEncoder) -> Bundle:
-    """A base with random weights that can adapt."""
+#: A training that takes a moment.
+TINY_TRAINING = TrainingConfig(
+    projected=4,
+    hidden=3,
+    support_lines=200,
+    query_windows=2,
+    tasks_a_source=1,
+    inner_steps=1,
+    outer_steps=4,
+)
+
+
+def make_base(folder: Path, encoder: FakeEncoder, threshold: float = 0.5) -> Bundle:
+    """A base with random weights that can adapt; most of its scores are low."""
     from crosyslog.bundle import load_bundle, write_bundle
 
     bundle = tiny_bundle(
-        folder.with_name(folder.name + "-plain"), encoder=encoder, kind="base", target="tiny"
+        folder.with_name(folder.name + "-plain"),
+        encoder=encoder,
+        kind="base",
+        target="tiny",
+        threshold=threshold,
     )
     manifest = bundle.manifest
-    rates = {name: 0.05 for name, _ in bundle.detector.named_parameters()}
+    rates = dict.fromkeys(bundle.detector.stacked(), (0.05,))
     able = manifest.model_copy(
         update={"inner_loop": manifest.inner_loop.model_copy(update={"rates": rates})}
     )

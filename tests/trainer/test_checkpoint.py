@@ -13,10 +13,11 @@ import torch
 from crosyslog.errors import SettingError
 from crosyslog.threads import torch_threads
 from tests.fakes import FakeEncoder
+from tests.trainer.made import TINY_TRAINING
 from trainer import tasks as tasks_module
 from trainer.checkpoint import read_checkpoint, write_checkpoint
 from trainer.tasks import LabelledStream
-from trainer.training import MetaTraining, TrainingConfig
+from trainer.training import MetaTraining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,24 +25,9 @@ if TYPE_CHECKING:
 
     from crosyslog.bundle import Bundle
 
-TINY = TrainingConfig(
-    projected=4,
-    hidden=3,
-    support_lines=200,
-    query_windows=2,
-    tasks_a_source=1,
-    inner_steps=1,
-    outer_steps=6,
-)
+pytestmark = pytest.mark.usefixtures("short_queries")
 
-
-@pytest.fixture(autouse=True)
-def short_queries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A query of 400 lines, so that a tiny stream has room for tasks; and one thread for them."""
-    monkeypatch.setattr(tasks_module, "QUERY_LINES", 400)
-    monkeypatch.setattr(tasks_module.positions, "__defaults__", (400,))
-    with torch_threads(1):
-        yield
+TINY = TINY_TRAINING.model_copy(update={"outer_steps": 6})
 
 
 def stream(name: str, seed: int) -> LabelledStream:
@@ -119,7 +105,8 @@ def test_a_base_on_the_way_changes_nothing(in_one_go: Bundle) -> None:
     assert_same(base(asked), early)
     asked.run(6)
     assert_same(base(asked), in_one_go)
-    same = torch.equal(early.detector.head.weight, in_one_go.detector.head.weight)
+    weights = (one.detector.stacked()["head.weight"] for one in (early, in_one_go))
+    same = torch.equal(*weights)
     assert not same, "a base on the way is its own, not a view of the weights in training"
 
 

@@ -212,6 +212,20 @@ def test_adapt_stores_a_model_and_tells_what_was_learnt(
     assert manifest.command.startswith("trainer adapt --target spirit --log spirit.log")
 
 
+def test_adapt_with_a_quiet_threshold(
+    trainer: Shell, here: Path, log: Path, encoder: FakeEncoder
+) -> None:
+    make_base(here / "loud", encoder, threshold=0.001)
+    arguments = ("adapt", "--target", "spirit", "--log", log, "--base", here / "loud")
+    usual, quiet = trainer.reports(*arguments), trainer.reports(*arguments, "--quiet-alerts")
+    assert quiet["threshold"]["value"] > usual["threshold"]["value"]
+    assert "highest left-out score" in quiet["threshold"]["chosen"]
+    store = Store(here / "store")
+    manifest = load_bundle(store.path("spirit", "0002")).manifest
+    assert manifest.threshold.value == quiet["threshold"]["value"]
+    assert "--quiet-alerts" in manifest.command
+
+
 def test_adapt_says_when_the_base_decides_and_when_it_knows_the_system(
     trainer: Shell, here: Path, base: Path
 ) -> None:
@@ -282,6 +296,23 @@ def test_an_evaluation_is_written_and_the_same_again(
     assert "the 10,000 lines after them" in shown
 
 
+def test_quiet_alerts_make_fewer_false_ones(
+    trainer: Shell, here: Path, log: Path, encoder: FakeEncoder
+) -> None:
+    make_base(here / "loud", encoder, threshold=0.001)
+    arguments = (
+        "evaluate", "--target", "spirit", "--log", log, "--base", here / "loud", "--support", 300,
+        "--seeds", 1, "--tasks", 2,
+    )  # fmt: skip
+    usual, quiet = trainer.reports(*arguments), trainer.reports(*arguments, "--quiet-alerts")
+    assert (usual["quiet_alerts"], quiet["quiet_alerts"]) == (False, True)
+    before, after = (report["methods"]["maml_lstm"] for report in (usual, quiet))
+    assert after["false_alerts_per_10k"] < before["false_alerts_per_10k"]
+    assert after["auprc"] == before["auprc"]
+    assert quiet["methods"]["logreg"] == usual["methods"]["logreg"]
+    assert "quiet alerts" in trainer.says(*arguments, "--quiet-alerts")
+
+
 def test_baselines_alone_need_no_base(trainer: Shell, log: Path) -> None:
     report = trainer.reports(
         "evaluate", "--target", "spirit", "--log", log, "--support", 300, "--seeds", 1,
@@ -304,6 +335,14 @@ def test_baselines_alone_need_no_base(trainer: Shell, log: Path) -> None:
         (("--target", "mine", "--log", "spirit.log"), "knows no labels"),
         (("--target", "spirit", "--log", "spirit.log", "--output", "full"), "exists already"),
         (("--target", "spirit", "--log", "spirit.log", "--seeds", "0"), "--seeds"),
+        (
+            ("--target", "spirit", "--log", "spirit.log", "--quiet-alerts", "--method", "logreg"),
+            "--quiet-alerts is for",
+        ),
+        (
+            ("--target", "spirit", "--log", "a", "--quiet-alerts", "--protocol", "paper"),
+            "--quiet-alerts does not go with --protocol paper",
+        ),
     ],
 )
 def test_evaluate_refuses(

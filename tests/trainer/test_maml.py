@@ -9,7 +9,16 @@ from torch import Tensor
 from crosyslog.detector import LstmDetector
 from crosyslog.manifest import DetectorShape
 from crosyslog.threads import torch_threads
-from trainer.maml import Lines, Parameters, Tasks, adapt_parameters, meta_loss, task_losses
+from trainer.maml import (
+    Lines,
+    Parameters,
+    Tasks,
+    adapt_parameters,
+    mean_logits,
+    meta_loss,
+    of_tasks,
+    task_losses,
+)
 
 STEPS = 3
 
@@ -20,17 +29,20 @@ def small_shapes() -> Iterator[None]:
         yield
 
 
-def tiny_parameters(seed: int = 0) -> Parameters:
+def tiny_parameters(seed: int = 0, members: int = 1) -> Parameters:
     torch.manual_seed(seed)
-    detector = LstmDetector(DetectorShape(dim=4, projected=3, hidden=2)).double()
-    parameters = {name: value.detach() for name, value in detector.named_parameters()}
+    shape = DetectorShape(dim=4, projected=3, hidden=2, members=members)
+    parameters = LstmDetector(shape).double().stacked()
     # The direct logit starts at zero; a gradient through nothing would prove nothing.
-    parameters["direct.weight"] = torch.randn(1, 4, dtype=torch.float64) * 0.3
+    parameters["direct.weight"] = torch.randn(members, 1, 4, dtype=torch.float64) * 0.3
     return parameters
 
 
 def rates_for(parameters: Parameters, rate: float = 0.5) -> Parameters:
-    return {name: torch.tensor(rate, dtype=torch.float64) for name in parameters}
+    return {
+        name: torch.full((len(value),), rate, dtype=torch.float64)
+        for name, value in parameters.items()
+    }
 
 
 def tiny_lines(generator: torch.Generator, tasks: int) -> Lines:
@@ -98,7 +110,7 @@ def test_first_order_gradient_is_the_one_at_the_adapted_weights() -> None:
     loss = task_losses(leaves, tasks.vectors_KTD, tasks.query).mean()
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     for (name, own), at_adapted in zip(first_order.items(), gradients, strict=True):
-        torch.testing.assert_close(own, at_adapted.sum(dim=0), msg=name)
+        torch.testing.assert_close(own[0], at_adapted.sum(dim=0), msg=name)
 
 
 def test_second_order_differs_from_first_order() -> None:
@@ -116,7 +128,7 @@ def test_inner_loop_leaves_the_initial_weights_bit_identical() -> None:
     )
     for name, value in parameters.items():
         assert torch.equal(value, before[name])
-        assert not torch.equal(adapted[name][0], value), f"{name} was not adapted"
+        assert not torch.equal(adapted[name][0], value[0]), f"{name} was not adapted"
 
 
 def test_inner_steps_lower_the_loss_on_the_support() -> None:
@@ -169,6 +181,47 @@ def test_gradient_of_a_batch_is_the_mean_of_each_task_alone(*, first_order: bool
     for name, value in together.items():
         mean = torch.stack([gradient[name] for gradient in alone]).mean(dim=0)
         torch.testing.assert_close(value, mean, msg=name)
+
+
+def member(values: Parameters, number: int) -> Parameters:
+    return {name: value[number : number + 1] for name, value in values.items()}
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_members_train_side_by_side_as_each_alone(*, first_order: bool) -> None:
+    parameters, tasks = tiny_parameters(members=2), tiny_tasks(tasks=4)
+    together = outer_gradient(parameters, tasks, first_order=first_order, unadapted_weight=0.3)
+    for number, part in enumerate((slice(0, 2), slice(2, 4))):
+        own = Tasks(
+            tasks.vectors_KTD[part],
+            Lines(*(each[part] for each in tasks.support)),
+            Lines(*(each[part] for each in tasks.query)),
+        )
+        alone = outer_gradient(
+            member(parameters, number), own, first_order=first_order, unadapted_weight=0.3
+        )
+        for name, value in alone.items():
+            torch.testing.assert_close(together[name][number], value[0], msg=name)
+
+
+def test_the_mean_of_members_is_that_of_each_alone_on_the_same_tasks() -> None:
+    parameters, tasks = tiny_parameters(members=2), tiny_tasks(tasks=3)
+    rates = rates_for(parameters)
+    rates["direct.weight"] = torch.tensor([0.1, 0.9], dtype=torch.float64)
+
+    def logits(parameters: Parameters, rates: Parameters) -> Tensor:
+        return mean_logits(
+            parameters,
+            rates,
+            tasks.vectors_KTD,
+            tasks.support,
+            tasks.query.rows_KBL,
+            steps=STEPS,
+        )
+
+    each = [logits(member(parameters, number), member(rates, number)) for number in range(2)]
+    assert not torch.allclose(each[0], each[1])
+    torch.testing.assert_close(logits(parameters, rates), (each[0] + each[1]) / 2)
 
 
 def test_in_single_precision_two_tasks_adapt_as_each_alone() -> None:
@@ -293,7 +346,7 @@ def test_lines_of_weight_zero_at_the_end_change_nothing() -> None:
         torch.nn.functional.pad(tasks.support.labels_KBL, (0, 4), value=1.0),
         torch.nn.functional.pad(tasks.support.weights_KBL, (0, 4)),
     )
-    expanded = {name: value.expand(2, *value.shape) for name, value in parameters.items()}
+    expanded = of_tasks(parameters, 2)
     torch.testing.assert_close(
         task_losses(expanded, tasks.vectors_KTD, padded),
         task_losses(expanded, tasks.vectors_KTD, tasks.support),

@@ -1,6 +1,6 @@
 """Meta-training and adaptation on tiny streams whose alerts can be learnt."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,31 +13,16 @@ from crosyslog.bundle import Bundle, load_bundle, write_bundle
 from crosyslog.embedding_cache import EmbeddingCache
 from crosyslog.errors import BundleVersionError, LabelError, SettingError
 from crosyslog.systems import load_system
-from crosyslog.threads import torch_threads
 from tests.fakes import FakeEncoder
+from tests.trainer.made import TINY_TRAINING
 from trainer import tasks as tasks_module
 from trainer.adaptation import adapt, adapt_to_stream, novel_below
 from trainer.tasks import LabelledStream, TaskSampler, labelled_stream, line_weights, positions
 from trainer.training import TrainingConfig, read_config, train_base
 
-TINY = TrainingConfig(
-    projected=4,
-    hidden=3,
-    support_lines=200,
-    query_windows=2,
-    tasks_a_source=1,
-    inner_steps=1,
-    outer_steps=4,
-)
+pytestmark = pytest.mark.usefixtures("short_queries")
 
-
-@pytest.fixture(autouse=True)
-def short_queries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A query of 400 lines, so that a tiny stream has room for tasks; and one thread for them."""
-    monkeypatch.setattr(tasks_module, "QUERY_LINES", 400)
-    monkeypatch.setattr(tasks_module.positions, "__defaults__", (400,))
-    with torch_threads(1):
-        yield
+TINY = TINY_TRAINING
 
 
 def tiny_stream(name: str, seed: int, lines: int = 2_000, templates: int = 30) -> LabelledStream:
@@ -57,7 +42,7 @@ def train(sources: Sequence[LabelledStream], config: TrainingConfig = TINY) -> B
 
 
 def weights_of(bundle: Bundle) -> dict[str, torch.Tensor]:
-    return bundle.detector.state_dict()
+    return bundle.detector.stacked()
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +62,25 @@ def test_another_seed_gives_another_base(sources: list[LabelledStream]) -> None:
     assert not torch.equal(
         weights_of(train(sources))["head.weight"], weights_of(other)["head.weight"]
     )
+
+
+def test_members_are_trained_and_adapted_each_from_its_own_weights(
+    sources: list[LabelledStream], tmp_path: Path
+) -> None:
+    base = train(sources, TINY.model_copy(update={"members": 2}))
+    write_bundle(tmp_path / "base", base.manifest, base.detector, base.support)
+    base = load_bundle(tmp_path / "base")
+    adapted = adapt_to_stream(
+        base, tiny_stream("three", 3), system=load_system("plain"), version="1", command=""
+    )
+    before, after = base.detector.stacked(), adapted.detector.stacked()
+    rates = base.manifest.inner_loop.rates
+    for name in ("project.weight", "head.weight", "direct.weight"):
+        assert len(rates[name]) == len(before[name]) == 2
+        assert not torch.equal(before[name][0], before[name][1])
+        steps = after[name] - before[name]
+        assert not torch.equal(steps[0], steps[1])
+        assert steps.flatten(1).abs().amax(dim=1).min() > 0
 
 
 @pytest.mark.parametrize("number", [0, 1])

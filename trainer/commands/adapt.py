@@ -31,6 +31,9 @@ def adapt(
     base: Annotated[
         str, typer.Option(metavar="NAME", help="where to start: a shipped base, or a folder")
     ] = DEFAULT_BASE,
+    quiet_alerts: Annotated[
+        bool, typer.Option("--quiet-alerts", help="a higher threshold: fewer false alerts")
+    ] = False,
     store: Annotated[Path | None, typer.Option(metavar="DIR", help="where models are kept")] = None,
     json: Annotated[bool, typer.Option("--json", help="report as JSON")] = False,
 ) -> None:
@@ -68,6 +71,7 @@ def adapt(
     words = ["trainer", "adapt", "--target", target, "--log", log.name]
     words += ["--labels", labels.name] if labels else []
     words += ["--system", system] if system else []
+    words += ["--quiet-alerts"] if quiet_alerts else []
     with torch_threads(1):
         bundle = adaptation.adapt(
             origin,
@@ -76,6 +80,7 @@ def adapt(
             target=target,
             encoder=encoder,
             cache=cache,
+            quiet=quiet_alerts,
             command=shlex.join([*words, "--base", base]),
         )
 

@@ -71,6 +71,10 @@ def evaluate(
         float,
         typer.Option(metavar="SHARE", min=0, max=0.5, help="of the labels to turn around"),
     ] = 0.0,
+    quiet_alerts: Annotated[
+        bool,
+        typer.Option("--quiet-alerts", help="adapt with a higher threshold: fewer false alerts"),
+    ] = False,
     predictions: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="every judged line's scores, as Parquet"),
@@ -97,6 +101,10 @@ def evaluate(
 
     known = rules()
     names = check_methods(method or [], known)
+    if quiet_alerts and not set(names) & set(BASED):
+        raise SettingError(
+            f"--quiet-alerts is for {' and '.join(BASED)}, and --method leaves them out"
+        )
     if base is not None and source:
         raise SettingError("--base and --source exclude each other: a base is given, or trained")
     if output is not None:
@@ -113,6 +121,7 @@ def evaluate(
         tasks=tasks,
         protocol=protocol,
         wrong_labels=wrong_labels,
+        quiet_alerts=quiet_alerts,
         curve=output is not None,
     )
     profile = system_of(target, system, log)
