@@ -16,7 +16,7 @@ SYSTEM ?=
 KAFKA ?=
 JSON ?=
 
-.PHONY: setup demo test check format lock bench clean help
+.PHONY: setup demo test check format lock bench bases clean help
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -55,6 +55,25 @@ lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 
 bench: $(STAMP)  ## ratios measured in one run, see benchmarks/
 	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python "$$program" || exit 1; done
+
+# For `make bases`: the folder of the labelled logs, and what follows a system's name in theirs.
+DATA ?=
+LOG_ENDING ?= .reconstructed.log.gz
+SOURCES := bgl liberty spirit thunderbird
+sources = $(foreach name,$(1),--source $(name)=$(DATA)/$(name)$(LOG_ENDING))
+base = test -n '$(DATA)' || { echo 'say with DATA=folder where the logs are' >&2; exit 2; }; \
+  rm -rf build/bases/$(1) && OMP_NUM_THREADS=1 $(BIN)/trainer train $(call sources,$(2)) --output build/bases/$(1)
+
+# One thread each, so two at a time with -j2.
+BASES := bgl-liberty $(SOURCES:%=without-%)
+bases: $(BASES:%=base-%)  ## train the bases that ship anew: DATA=folder of the logs
+	@for name in $(BASES); do install -D -m 644 -t crosyslog/bases/$$name build/bases/$$name/*; done
+
+base-bgl-liberty: $(STAMP)
+	@$(call base,bgl-liberty,bgl liberty)
+
+base-without-%: $(STAMP)
+	@$(call base,without-$*,$(filter-out $*,$(SOURCES)))
 
 clean:  ## remove what the commands above made, the environment included
 	rm -rf $(VENV) .kafka .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

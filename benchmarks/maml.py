@@ -1,4 +1,4 @@
-"""A meta-iteration: tasks as a dimension of every tensor, against a plain loop over the tasks.
+"""A meta-iteration: members and tasks as a dimension of every tensor, against a plain loop.
 
 Both do the same arithmetic through the same functions, with the same number of threads, on the same
 tasks of simulated logs; in the loop each task is alone, without the padding that tasks of unlike
@@ -56,7 +56,8 @@ def main() -> None:
     tasks = draw(streams, settings)
     count, templates = tasks.vectors_KTD.shape[:2]
     print(
-        f"{count} tasks, each {tasks.support.rows_KBL[0].numel():,} lines of support and "
+        f"{count} tasks of {settings.members} members, each "
+        f"{tasks.support.rows_KBL[0].numel():,} lines of support and "
         f"{tasks.query.rows_KBL[0].numel():,} of query, at most {templates} templates; "
         f"{settings.inner_steps} inner steps; best of {given.rounds}"
     )
@@ -111,7 +112,7 @@ def draw(streams: list[LabelledStream], config: TrainingConfig) -> Tasks:
         disguised=config.disguised,
         rng=np.random.default_rng(0),
     )
-    return sampler.draw(config.tasks_a_source)
+    return sampler.draw(config.tasks_a_source, members=config.members)
 
 
 def measure(tasks: Tasks, config: TrainingConfig, rounds: int) -> dict[str, float]:
@@ -142,12 +143,17 @@ def initial(config: TrainingConfig) -> tuple[Parameters, Parameters]:
     from crosyslog.manifest import DetectorShape
 
     torch.manual_seed(0)
-    shape = DetectorShape(dim=_DIM, projected=config.projected, hidden=config.hidden)
+    shape = DetectorShape(
+        dim=_DIM, projected=config.projected, hidden=config.hidden, members=config.members
+    )
     parameters: Parameters = LstmDetector(shape).stacked()
     # It starts at zero, and at zero it has no part in any gradient of second order.
     torch.nn.init.normal_(parameters["direct.weight"], std=0.05)
     parameters = {name: value.requires_grad_() for name, value in parameters.items()}
-    rates = {name: torch.tensor([config.inner_rate], requires_grad=True) for name in parameters}
+    rates = {
+        name: torch.full((config.members,), config.inner_rate, requires_grad=True)
+        for name in parameters
+    }
     return parameters, rates
 
 
@@ -172,12 +178,19 @@ def together(
 def in_a_loop(
     parameters: Parameters, rates: Parameters, tasks: Tasks, config: TrainingConfig
 ) -> list[Tensor]:
-    """The same meta-gradient, one task after another."""
-    count = len(tasks.vectors_KTD)
+    """The same meta-gradient, one task of one member after another."""
     total = [torch.zeros_like(value) for value in (*parameters.values(), *rates.values())]
-    for number in range(count):
-        gradients = together(parameters, rates, alone(tasks, number), config)
-        total = [own + one / count for own, one in zip(total, gradients, strict=True)]
+    each = len(tasks.vectors_KTD) // config.members
+    for number in range(len(tasks.vectors_KTD)):
+        own = slice(number // each, number // each + 1)
+        gradients = together(
+            {name: value[own] for name, value in parameters.items()},
+            {name: rate[own] for name, rate in rates.items()},
+            alone(tasks, number),
+            config,
+        )
+        for sums, gradient in zip(total, gradients, strict=True):
+            sums[own] += gradient / each
     return total
 
 

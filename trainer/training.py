@@ -78,16 +78,16 @@ class TrainingConfig(BaseModel):
 
     projected: PositiveInt = 48
     hidden: PositiveInt = 32
-    members: Annotated[int, Field(ge=1, le=16)] = 1
+    members: Annotated[int, Field(ge=1, le=16)] = 3
     support_lines: Annotated[int, Field(ge=WINDOW, multiple_of=WINDOW)] = 1000
     query_windows: Annotated[int, Field(ge=1, le=100)] = 10
-    tasks_a_source: PositiveInt = 2
+    tasks_a_source: PositiveInt = 1
     inner_steps: PositiveInt = 4
     adaptation_steps: PositiveInt = 4
     inner_rate: PositiveFloat = 0.1
     rates_rate: PositiveFloat = 3e-2
     first_order: bool = False
-    outer_steps: PositiveInt = 400
+    outer_steps: PositiveInt = 600
     outer_rate: PositiveFloat = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     unadapted_weight: Share = 0.3

@@ -313,6 +313,15 @@ def test_quiet_alerts_make_fewer_false_ones(
     assert "quiet alerts" in trainer.says(*arguments, "--quiet-alerts")
 
 
+@pytest.mark.parametrize("target", [("spirit",), ("mine", "--system", "spirit")])
+def test_a_shipped_source_is_judged_with_the_base_that_lacks_it(
+    trainer: Shell, log: Path, target: tuple[str, ...]
+) -> None:
+    """The tests' quick encoder is not the base's, which is refused by its name."""
+    said = trainer.refuses("evaluate", "--log", log, "--method", "crosyslog", "--target", *target)
+    assert "the bundle without-spirit/" in said
+
+
 def test_baselines_alone_need_no_base(trainer: Shell, log: Path) -> None:
     report = trainer.reports(
         "evaluate", "--target", "spirit", "--log", log, "--support", 300, "--seeds", 1,

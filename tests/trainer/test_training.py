@@ -344,3 +344,12 @@ def test_settings_are_read(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text("inner_steps = 2\nfirst_order = true\n")
     assert read_config(path) == TrainingConfig(inner_steps=2, first_order=True)
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    documented = {name.strip(" `"): default.strip() for name, default in rows if default.strip()}
+    for name, field in TrainingConfig.model_fields.items():
+        default = documented[name]
+        assert default == str(field.default).lower() or float(default) == field.default, name

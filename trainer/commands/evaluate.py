@@ -53,7 +53,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help=f"one that does not know the target, or a folder  [default: {DEFAULT_BASE}]",
+            help="one that does not know the target, or a folder  [default: "
+            f"without-NAME for a shipped source, else {DEFAULT_BASE}]",
         ),
     ] = None,
     source: Annotated[
@@ -161,10 +162,13 @@ def _named(base: str | None, target: str, profile: "System") -> Callable[[], "Bu
     """A base by name or folder, looked at before any work and loaded after."""
     from crosyslog.bundle import load_bundle
     from crosyslog.manifest import load_manifest
-    from crosyslog.store import base_path
+    from crosyslog.store import base_names, base_path
     from trainer.based_methods import refuse_known
 
-    folder = base_path(base or DEFAULT_BASE)
+    if base is None:
+        own = [f"without-{name}" for name in (target, profile.name)]
+        base = next((name for name in own if name in base_names()), DEFAULT_BASE)
+    folder = base_path(base)
     refuse_known(load_manifest(folder)[0], target, profile)
     return lambda: load_bundle(folder)
 
