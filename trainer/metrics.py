@@ -6,6 +6,7 @@ NaN, so that a method that flags nothing is judged and not left out.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Resamples of the bootstrap: the ends of a 95 % interval move by less than .005 with more.
-_RESAMPLES = 2000
+_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,11 @@ def block_interval(
 
     Tasks at neighbouring positions of a stream judge mostly the same lines, so whole blocks are
     resampled, with all the tasks that begin in them (percentile cluster bootstrap: Efron and
-    Tibshirani, An Introduction to the Bootstrap, 1993, ch. 8 and 13). A single block says nothing
-    about the spread: the interval is then all that is possible, 0 to 1.
+    Tibshirani, An Introduction to the Bootstrap, 1993, ch. 8 and 13). With a dozen blocks its 95 %
+    would hold the truth in some 91 % of cases, so wider percentiles are taken, as Student's t has
+    wider ones than the normal distribution (expanded percentiles: Hesterberg, What Teachers Should
+    Know About the Bootstrap, 2015, ch. 4). A single block says nothing about the spread: the
+    interval is then all that is possible, 0 to 1.
 
     Args:
         values: one a task, each from 0 to 1.
@@ -127,9 +131,17 @@ def block_interval(
     sizes = np.bincount(member)
     chosen = np.random.default_rng(seed).integers(len(found), size=(_RESAMPLES, len(found)))
     means = sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
+    tail = _tail(len(found))
+    low, high = np.quantile(means, [tail, 1 - tail])
     mean = float(values.mean())
     return min(float(low), mean), max(float(high), mean)
+
+
+def _tail(blocks: int) -> float:
+    """The percentile at which an interval from so many blocks ends, on either side."""
+    from scipy.stats import norm, t
+
+    return float(norm.cdf(math.sqrt(blocks / (blocks - 1)) * t.ppf(0.025, blocks - 1)))
 
 
 def _share(part: int, rest: int) -> float:

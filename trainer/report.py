@@ -88,7 +88,7 @@ class Evaluation:
             "seed_list": list(range(plan.first_seed, plan.first_seed + plan.seeds)),
             "interval": {
                 "level": 0.95,
-                "method": "percentile bootstrap over non-overlapping blocks of the stream",
+                "method": "bootstrap over blocks of the stream, expanded percentiles",
                 "block_lines": self._block_lines,
                 "blocks": len(set(blocks.tolist())),
             },

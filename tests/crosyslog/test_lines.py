@@ -188,7 +188,7 @@ def test_a_file_that_cannot_be_used_is_named_in_one_line(tmp_path: Path) -> None
     [
         b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + np.random.default_rng(1).bytes(3_000),
         b"BZh91AY&SY" + np.random.default_rng(2).bytes(20_000),
-        gzip.compress(b"\x7fELF\x02\x01\x01" + bytes(4_000)),
+        gzip.compress(b"\x7fELF\x02\x01\x01" + bytes(4_000), mtime=0),
         "a log in UTF-16\n".encode("utf-16") * 100,
         "a log in UTF-32\n".encode("utf-32") * 100,
         np.arange(32, 127).repeat(5).tobytes(),
