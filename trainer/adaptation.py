@@ -70,12 +70,7 @@ def adapt(
         LabelError: no line has a label.
         BundleVersionError: the base was made with another encoder.
     """
-    if base.manifest.encoder.id != encoder.id:
-        raise BundleVersionError(
-            f"the base {base.manifest.target} was made with the encoder "
-            f"{base.manifest.encoder.id}, and {encoder.id} is loaded: use its encoder "
-            f"({base.manifest.encoder.name}), or train a base with yours"
-        )
+    check_encoder(base.manifest, encoder)
     return adapt_to_stream(
         base,
         labelled_stream(target, support, encoder, cache),
@@ -84,6 +79,20 @@ def adapt(
         version=version,
         command=command,
     )
+
+
+def check_encoder(base: Manifest, encoder: Encoder) -> None:
+    """Refuses an encoder that is not the base's.
+
+    Raises:
+        BundleVersionError: the base was made with another one.
+    """
+    if base.encoder.id != encoder.id:
+        raise BundleVersionError(
+            f"the base {base.target} was made with the encoder {base.encoder.id}, and "
+            f"{encoder.id} is loaded: use its encoder ({base.encoder.name}), or train a base with "
+            "yours"
+        )
 
 
 def adapt_to_stream(

@@ -67,9 +67,15 @@ class BasedMethods:
             encoder: the base's.
             cache: holds the stream's vectors.
             hosts: a number for the host of each line; the stream can be split by it then.
+
+        Raises:
+            BundleVersionError: the base was made with another encoder.
         """
         import polars as pl
 
+        from trainer.adaptation import check_encoder
+
+        check_encoder(base.manifest, encoder)
         self._base = base
         self._stream = stream
         self._plan = plan

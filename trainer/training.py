@@ -194,7 +194,7 @@ class MetaTraining:
 
         Args:
             until: the outer step to stop after; at most the last one.
-            progress: called after each outer step with its number and loss.
+            progress: called after each outer step with its number and the members' mean loss.
         """
         while self.step < min(until, self._config.outer_steps):
             loss = self._outer_step()
@@ -343,7 +343,7 @@ class MetaTraining:
         self._clip_gradients()
         self._optimiser.step()
         self._schedule.step()
-        return float(loss.detach())
+        return float(loss.detach()) / config.members
 
     def _clip_gradients(self) -> None:
         """Shortens each member's gradient to 1: one that is long must not hold back the others."""
@@ -377,7 +377,7 @@ def train_base(
         config: the settings.
         encoder: the encoder that made the sources' vectors.
         command: what was called, for the manifest.
-        progress: called after each outer step with its number and loss.
+        progress: called after each outer step with its number and the members' mean loss.
 
     Returns:
         A base bundle in memory: weights, rates, thresholds and prototypes; no log text.

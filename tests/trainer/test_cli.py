@@ -319,7 +319,7 @@ def test_a_shipped_source_is_judged_with_the_base_that_lacks_it(
 ) -> None:
     """The tests' quick encoder is not the base's, which is refused by its name."""
     said = trainer.refuses("evaluate", "--log", log, "--method", "crosyslog", "--target", *target)
-    assert "the bundle without-spirit/" in said
+    assert "the base without-spirit was made with" in said
 
 
 def test_baselines_alone_need_no_base(trainer: Shell, log: Path) -> None:
