@@ -59,7 +59,7 @@ bench: $(STAMP)  ## ratios measured in one run, see benchmarks/
 # For `make bases`: the folder of the labelled logs, and what follows a system's name in theirs.
 DATA ?=
 LOG_ENDING ?= .reconstructed.log.gz
-SOURCES := bgl liberty spirit thunderbird
+SOURCES := bgl liberty thunderbird spirit
 sources = $(foreach name,$(1),--source $(name)=$(DATA)/$(name)$(LOG_ENDING))
 base = test -n '$(DATA)' || { echo 'say with DATA=folder where the logs are' >&2; exit 2; }; \
   rm -rf build/bases/$(1) && OMP_NUM_THREADS=1 $(BIN)/trainer train $(call sources,$(2)) --output build/bases/$(1)
