@@ -74,9 +74,13 @@ class LstmDetector(nn.Module):
         """C, what is kept of a template."""
         return self.shape.members * (self.shape.projected + 1)
 
+    def standardised(self, vectors_TD: Tensor) -> Tensor:
+        """The encoder's vectors as the members take them, [T, D]."""
+        return (vectors_TD - self.mean) / self.scale
+
     def project_templates(self, vectors_TD: Tensor) -> Tensor:
         """What is computed once a template, [T, C]: each member's projection and direct logit."""
-        standard_TD = (vectors_TD - self.mean) / self.scale
+        standard_TD = self.standardised(vectors_TD)
         return torch.cat([one.project_templates(standard_TD) for one in self._each()], dim=-1)
 
     def forward(self, templates_BLC: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from crosyslog.bundle import Bundle, now, support_frame
 from crosyslog.errors import BundleVersionError, LabelError
 from crosyslog.manifest import Manifest, SupportSummary, Threshold
 from trainer.left_out import left_out_scores, quiet_threshold
-from trainer.maml import Lines, adapt_parameters, for_members
+from trainer.maml import Lines, adapt_parameters, for_members, rates_of
 from trainer.tasks import LabelledStream, labelled_stream, windows_of
 
 if TYPE_CHECKING:
@@ -186,12 +186,12 @@ def novel_below(vectors: NDArray[np.float32]) -> float:
 def _after_inner_loop(base: Bundle, support: LabelledStream) -> LstmDetector:
     inner = base.manifest.inner_loop
     detector = copy.deepcopy(base.detector)
-    vectors = (torch.from_numpy(support.vectors) - detector.mean) / detector.scale
+    vectors = detector.standardised(torch.from_numpy(support.vectors))
     members = detector.shape.members
     lines = windows_of(support.rows, support.labels, inner.repeat_power)
     adapted = adapt_parameters(
         detector.stacked(),
-        {name: torch.tensor(rate) for name, rate in inner.rates.items()},
+        rates_of(inner),
         for_members(vectors.unsqueeze(0), members),
         Lines(*(for_members(part, members) for part in lines)),
         steps=inner.steps,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from crosyslog.manifest import Threshold
-from trainer.maml import Lines, mean_logits
+from trainer.maml import Lines, mean_logits, rates_of
 from trainer.tasks import windows_of
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ def left_out_scores(base: Bundle, support: LabelledStream) -> NDArray[np.float32
     weights_KBL[:, : len(rows)] = torch.from_numpy(weights_KN)
     count = len(kept)
     rows_KBL = lines.rows_KBL.expand(count, -1, -1)
-    vectors = (torch.from_numpy(support.vectors) - detector.mean) / detector.scale
+    vectors = detector.standardised(torch.from_numpy(support.vectors))
     logits_KBL = mean_logits(
         detector.stacked(),
-        {name: torch.tensor(rate) for name, rate in inner.rates.items()},
+        rates_of(inner),
         vectors.expand(count, -1, -1),
         Lines(rows_KBL, lines.labels_KBL.expand(count, -1, -1), weights_KBL.view(rows_KBL.shape)),
         rows_KBL,

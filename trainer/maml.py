@@ -24,6 +24,8 @@ from crosyslog.detector import detector_logits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from crosyslog.manifest import InnerLoop
+
 Parameters = dict[str, Tensor]
 
 
@@ -66,6 +68,11 @@ def of_tasks(values: Mapping[str, Tensor], count: int) -> Parameters:
     return {
         name: value.repeat_interleave(count // len(value), dim=0) for name, value in values.items()
     }
+
+
+def rates_of(inner: InnerLoop) -> Parameters:
+    """The inner rates that a base has learnt, [M]."""
+    return {name: torch.tensor(rates) for name, rates in inner.rates.items()}
 
 
 def for_members(tasks: Tensor, members: int) -> Tensor:
