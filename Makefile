@@ -61,19 +61,29 @@ DATA ?=
 LOG_ENDING ?= .reconstructed.log.gz
 SOURCES := bgl liberty thunderbird spirit
 sources = $(foreach name,$(1),--source $(name)=$(DATA)/$(name)$(LOG_ENDING))
+# $(call base,NAME,SOURCES,DETECTOR)
 base = test -n '$(DATA)' || { echo 'say with DATA=folder where the logs are' >&2; exit 2; }; \
-  rm -rf build/bases/$(1) && OMP_NUM_THREADS=1 $(BIN)/trainer train $(call sources,$(2)) --output build/bases/$(1)
+  mkdir -p build/bases/$(3) && rm -rf build/bases/$(3)/$(1) && OMP_NUM_THREADS=1 $(BIN)/trainer train \
+  $(call sources,$(2)) --detector $(3) --output build/bases/$(3)/$(1)
 
 # One thread each, so two at a time with -j2.
-BASES := bgl-liberty $(SOURCES:%=without-%)
-bases: $(BASES:%=base-%)  ## train the bases that ship anew: DATA=folder of the logs
-	@for name in $(BASES); do install -D -m 644 -t crosyslog/bases/$$name build/bases/$$name/*; done
+BASES := base bgl-liberty $(SOURCES:%=without-%)
+DETECTORS := evidence maml_lstm
+bases: $(foreach detector,$(DETECTORS),$(BASES:%=$(detector)-%))  ## train the bases that ship anew: DATA=folder of the logs
+	@for detector in $(DETECTORS); do for name in $(BASES); do \
+	  install -D -m 644 -t crosyslog/bases/$$name/$$detector build/bases/$$detector/$$name/*; done; done
 
-base-bgl-liberty: $(STAMP)
-	@$(call base,bgl-liberty,bgl liberty)
+evidence-base maml_lstm-base: %-base: $(STAMP)
+	@$(call base,base,$(SOURCES),$*)
 
-base-without-%: $(STAMP)
-	@$(call base,without-$*,$(filter-out $*,$(SOURCES)))
+evidence-bgl-liberty maml_lstm-bgl-liberty: %-bgl-liberty: $(STAMP)
+	@$(call base,bgl-liberty,bgl liberty,$*)
+
+evidence-without-%: $(STAMP)
+	@$(call base,without-$*,$(filter-out $*,$(SOURCES)),evidence)
+
+maml_lstm-without-%: $(STAMP)
+	@$(call base,without-$*,$(filter-out $*,$(SOURCES)),maml_lstm)
 
 clean:  ## remove what the commands above made, the environment included
 	rm -rf $(VENV) .kafka .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING
 
 from crosyslog.detector import LstmDetector
 from crosyslog.errors import BundleCorruptError, BundleError
+from crosyslog.evidence_network import EvidenceDetector
 from crosyslog.manifest import (
     MANIFEST,
     SUPPORT,
     WEIGHTS,
+    DetectorShape,
+    EvidenceShape,
     Manifest,
     checksum,
     read_verified,
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
+
+#: Either kind: `template_columns` once a template, then `forward` over windows.
+Detector = LstmDetector | EvidenceDetector
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Bundle:
     """
 
     manifest: Manifest
-    detector: LstmDetector
+    detector: Detector
     support: pl.DataFrame
     sha256: str
 
@@ -57,6 +63,17 @@ class Bundle:
     def support_vectors(self) -> NDArray[np.float32]:
         """The vectors of the support's rows, float32 [n, dim]."""
         return self.support["vector"].to_numpy().reshape(-1, self.manifest.encoder.dim)
+
+    def attach_support(self) -> None:
+        """Gives a detector that compares templates with the support's the texts that it needs.
+
+        Raises:
+            IndexError: its weights are of another support.
+        """
+        if isinstance(self.detector, EvidenceDetector):
+            alert = self.support["alert"].to_numpy()
+            texts = self.support["template"].to_list()
+            self.detector.attach(texts, self.support_vectors, alert)
 
 
 def support_frame(
@@ -86,7 +103,7 @@ def support_frame(
 
 
 def write_bundle(
-    folder: Path, manifest: Manifest, detector: LstmDetector, support: pl.DataFrame
+    folder: Path, manifest: Manifest, detector: Detector, support: pl.DataFrame
 ) -> Manifest:
     """Writes a bundle into a folder, new or empty; the hashes are filled in.
 
@@ -131,7 +148,7 @@ def load_bundle(folder: Path) -> Bundle:
 
     manifest, digest, parts = read_verified(folder)
     try:
-        detector = LstmDetector(manifest.detector)
+        detector = build_detector(manifest.detector)
         detector.load_state_dict(load(parts[WEIGHTS]))
     except (RuntimeError, SafetensorError) as error:
         raise BundleCorruptError(
@@ -139,7 +156,19 @@ def load_bundle(folder: Path) -> Bundle:
         ) from error
     support = _read_support(folder, parts[SUPPORT], manifest.encoder.dim)
     detector.eval().requires_grad_(requires_grad=False)
-    return Bundle(manifest, detector, support, digest)
+    bundle = Bundle(manifest, detector, support, digest)
+    try:
+        bundle.attach_support()
+    except IndexError as error:
+        raise BundleCorruptError(
+            f"the bundle {folder} is corrupted: {SUPPORT} does not fit its weights"
+        ) from error
+    return bundle
+
+
+def build_detector(shape: DetectorShape | EvidenceShape) -> Detector:
+    """A detector of a shape, before its weights are read."""
+    return LstmDetector(shape) if isinstance(shape, DetectorShape) else EvidenceDetector(shape)
 
 
 def now() -> datetime:

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from crosyslog.manifest import DetectorShape
 
@@ -62,6 +65,8 @@ class LstmDetector(nn.Module):
     mean: Tensor
     scale: Tensor
 
+    reads_context = True
+
     def __init__(self, shape: DetectorShape) -> None:
         super().__init__()
         self.shape = shape
@@ -73,6 +78,15 @@ class LstmDetector(nn.Module):
     def columns(self) -> int:
         """C, what is kept of a template."""
         return self.shape.members * (self.shape.projected + 1)
+
+    def template_columns(
+        self, templates: Sequence[str], vectors: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """`project_templates` of the vectors of some templates, whose text does not matter."""
+        del templates
+        with torch.inference_mode():
+            on_device = torch.from_numpy(vectors).to(self.mean.device)
+            return np.asarray(self.project_templates(on_device).numpy(force=True))
 
     def standardised(self, vectors_TD: Tensor) -> Tensor:
         """The encoder's vectors as the members take them, [T, D]."""

@@ -6,7 +6,15 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
 
 from crosyslog.errors import BundleCorruptError, BundleVersionError
 from crosyslog.masking import MASKING_VERSION
@@ -26,7 +34,7 @@ class _Part(BaseModel):
 
 
 class DetectorShape(_Part):
-    """What must be known to build a detector before its weights are read.
+    """What must be known to build the detector `maml_lstm` before its weights are read.
 
     Attributes:
         kind: which form of detector.
@@ -41,6 +49,26 @@ class DetectorShape(_Part):
     projected: PositiveInt = 48
     hidden: PositiveInt = 32
     members: PositiveInt = 1
+
+
+class EvidenceShape(_Part):
+    """The same for the detector `evidence`.
+
+    Attributes:
+        kind: which form of detector.
+        dim: dimensions of the encoder's vectors.
+        hidden: units of each hidden layer.
+        members: networks of that form whose logits are averaged.
+        source_templates: vectors of the sources that it holds.
+        support_templates: templates of the support that it compares others with; none in a base.
+    """
+
+    kind: Literal["evidence"] = "evidence"
+    dim: PositiveInt
+    hidden: PositiveInt = 32
+    members: PositiveInt = 1
+    source_templates: NonNegativeInt
+    support_templates: NonNegativeInt = 0
 
 
 class EncoderReference(_Part):
@@ -74,7 +102,7 @@ class InnerLoop(_Part):
             power.
     """
 
-    steps: PositiveInt
+    steps: NonNegativeInt
     rates: dict[str, tuple[float, ...]]
     threshold: Threshold
     repeat_power: Annotated[float, Field(ge=0, le=1)]
@@ -112,7 +140,7 @@ class Manifest(_Part):
     system: System | None = None
     masking: str = MASKING_VERSION
     encoder: EncoderReference
-    detector: DetectorShape
+    detector: Annotated[DetectorShape | EvidenceShape, Field(discriminator="kind")]
     memory: bool = True
     inner_loop: InnerLoop
     threshold: Threshold

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from crosyslog.errors import BundleVersionError
+from crosyslog.logits import sigmoid
 from crosyslog.masking import mask
 from crosyslog.threads import torch_threads
 from crosyslog.windows import with_windows_so_far
@@ -119,7 +120,7 @@ class Scorer:
         rows = self._rows(frame["template"])
         table = self._table
         logits = self._window_logits(frame, rows)
-        scores = _sigmoid(logits)
+        scores = sigmoid(logits)
         remembered = table.remembered[rows]
         scores = np.where(np.isnan(remembered), scores, remembered)
         fresh = frame["row"].is_not_null().to_numpy()
@@ -176,12 +177,8 @@ class Scorer:
         )
 
     def _learn(self, templates: list[str]) -> None:
-        import torch
-
         vectors = self._cache.vectors(templates, self._encoder)
-        with torch.inference_mode():
-            on_device = torch.from_numpy(vectors).to(self._encoder.device)
-            projected = self._detector.project_templates(on_device).cpu().numpy()
+        projected = self._detector.template_columns(templates, vectors)
         remembered = np.array(
             [self._remembered.get(template, np.nan) for template in templates], dtype=np.float32
         )
@@ -194,6 +191,8 @@ class Scorer:
 
     def _window_logits(self, frame: pl.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logit of each row of a frame that is sorted by window and offset."""
+        if not self._detector.reads_context:
+            return np.asarray(self._table.projected[rows, 0])
         import torch
 
         starts = frame["starts"].to_numpy()
@@ -244,8 +243,3 @@ class _Templates:
         self.remembered[size:needed] = remembered
         self.novel[size:needed] = novel
         self.row_of.update(zip(templates, range(size, needed), strict=True))
-
-
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    # Clipped where float32 is at 0 or 1 anyway, so that exp cannot overflow.
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), dtype=np.float32)

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from crosyslog.errors import StoreError
 
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from crosyslog.bundle import Bundle
     from crosyslog.systems import System
 
-#: The base that is used when nobody names one.
-DEFAULT_BASE = "bgl-liberty"
+#: The base that is used when nobody names one: all four sources.
+DEFAULT_BASE = "base"
+
+#: The detectors there are; the first is what a user gets who does not ask for another.
+DetectorKind = Literal["evidence", "maml_lstm"]
+DETECTORS: tuple[DetectorKind, ...] = get_args(DetectorKind)
 
 _CURRENT = "current"
 _VERSION = re.compile(r"\d{4,}")
@@ -195,23 +199,28 @@ class Model:
 
 
 def base_names() -> list[str]:
-    """The bases that ship with the package, sorted."""
+    """The bases that ship with the package, sorted; each is there for every one of `DETECTORS`."""
     return sorted(
         entry.name
         for entry in files("crosyslog.bases").iterdir()
-        if entry.is_dir() and (entry / "manifest.json").is_file()
+        if entry.joinpath(DETECTORS[0], "manifest.json").is_file()
     )
 
 
-def base_path(name: str) -> Path:
+def base_path(name: str, detector: DetectorKind | None = None) -> Path:
     """The folder of a base: a shipped one by name, or another by path.
 
+    Args:
+        name: which base.
+        detector: of which kind; without one, the first of `DETECTORS` of a shipped base, and
+            whatever a folder holds.
+
     Raises:
-        StoreError: there is none, or what is there was adapted to a system.
+        StoreError: there is none, it is of another kind, or it was adapted to a system.
         BundleError: its manifest cannot be read.
     """
     if name in base_names():
-        return Path(str(files("crosyslog.bases").joinpath(name)))
+        return Path(str(files("crosyslog.bases").joinpath(name, detector or DETECTORS[0])))
     path = Path(name)
     if path.is_dir():
         from crosyslog.manifest import load_manifest
@@ -221,6 +230,11 @@ def base_path(name: str) -> Path:
             raise StoreError(
                 f"{path} is no base: it was adapted to {manifest.target} already; start from what "
                 f"it started from ({manifest.base})"
+            )
+        if detector is not None and manifest.detector.kind != detector:
+            raise StoreError(
+                f"the base {path} is of the detector {manifest.detector.kind}, and {detector} is "
+                "asked for: name another base, or leave --detector out"
             )
         return path
     raise StoreError(

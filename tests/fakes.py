@@ -114,6 +114,7 @@ def tiny_bundle(
     alert = np.fromiter(support.values(), dtype=np.bool_, count=len(support))
     counts = np.ones(len(support), dtype=np.int64)
     base = kind == "base"
+    shape = DetectorShape(dim=encoder.dim, projected=6, hidden=5)
     manifest = Manifest(
         kind=kind,
         target=target,
@@ -121,7 +122,7 @@ def tiny_bundle(
         created=now(),
         system=None if base or system is None else load_system(system),
         encoder=EncoderReference(id=encoder.id, name=encoder.name, dim=encoder.dim),
-        detector=DetectorShape(dim=encoder.dim, projected=6, hidden=5),
+        detector=shape,
         memory=memory,
         inner_loop=InnerLoop(
             steps=3,
@@ -152,7 +153,7 @@ def tiny_bundle(
         source=["bgl"] * len(support) if base else None,
         vectors=vectors,
     )
-    write_bundle(folder, manifest, _detector(manifest.detector, bias, seed), table)
+    write_bundle(folder, manifest, _detector(shape, bias, seed), table)
     return load_bundle(folder)
 
 
@@ -185,6 +186,14 @@ def add_tiny_model(
         )
 
     return store.add(target, write)
+
+
+def lstm_of(bundle: Bundle) -> LstmDetector:
+    """The detector of a bundle that is known to be `maml_lstm`."""
+    from crosyslog.detector import LstmDetector
+
+    assert isinstance(bundle.detector, LstmDetector)
+    return bundle.detector
 
 
 def _detector(shape: DetectorShape, bias: float, seed: int) -> LstmDetector:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from crosyslog.bundle import Bundle, now, support_frame
+from crosyslog.bundle import Bundle, Detector, now, support_frame
+from crosyslog.detector import LstmDetector
 from crosyslog.errors import BundleVersionError, LabelError
+from crosyslog.logits import sigmoid
 from crosyslog.manifest import Manifest, SupportSummary, Threshold
+from trainer.evidence_adaptation import adapt_evidence, is_chosen
 from trainer.left_out import left_out_scores, quiet_threshold
 from trainer.maml import Lines, adapt_parameters, for_members, rates_of
 from trainer.tasks import LabelledStream, labelled_stream, windows_of
@@ -19,9 +22,9 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from crosyslog.detector import LstmDetector
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.encoder import Encoder
+    from crosyslog.manifest import InnerLoop
     from crosyslog.systems import System
     from trainer.labelled_lines import LabelledLines
 
@@ -118,21 +121,18 @@ def adapt_to_stream(
     both_classes = 0 < int(support.labels.sum()) < len(support)
     base_manifest = base.manifest
     inner = base_manifest.inner_loop
-    if both_classes:
-        detector = _after_inner_loop(base, support)
-        threshold = inner.threshold
-    else:
-        detector = copy.deepcopy(base.detector)
+    threshold = inner.threshold
+    if not both_classes:
         only = "alerts" if support.labels.any() else "normal lines"
         threshold = Threshold(
             value=base_manifest.threshold.value,
             chosen=f"the base's, without inner steps: the support holds {only} alone",
         )
-    if quiet:
-        scores = left_out_scores(base, support)
+    detector, scores = _adapted(base, support, alert, lines, with_scores=quiet)
+    if quiet and scores is not None:
         threshold = quiet_threshold(threshold, scores, support.labels)
     settings: dict[str, Any] = {
-        "inner_steps": inner.steps if both_classes else 0,
+        "inner_steps": _steps(base.detector, inner, lines) if both_classes else 0,
         "quiet_alerts": quiet,
     }
     manifest = Manifest(
@@ -143,7 +143,7 @@ def adapt_to_stream(
         system=system,
         masking=base_manifest.masking,
         encoder=base_manifest.encoder,
-        detector=base_manifest.detector,
+        detector=detector.shape,
         memory=base_manifest.memory,
         inner_loop=inner,
         threshold=threshold,
@@ -183,9 +183,39 @@ def novel_below(vectors: NDArray[np.float32]) -> float:
     return round(min(max(low, _NOVEL_RANGE[0]), _NOVEL_RANGE[1]), 4)
 
 
-def _after_inner_loop(base: Bundle, support: LabelledStream) -> LstmDetector:
-    inner = base.manifest.inner_loop
-    detector = copy.deepcopy(base.detector)
+def _adapted(
+    base: Bundle,
+    support: LabelledStream,
+    alert: NDArray[np.bool_],
+    lines: NDArray[np.int64],
+    *,
+    with_scores: bool,
+) -> tuple[Detector, NDArray[np.float32] | None]:
+    """The adapted detector, and the left-out scores of the support's lines where asked for, [N]."""
+    if isinstance(base.detector, LstmDetector):
+        scores = left_out_scores(base, support) if with_scores else None
+        return _after_inner_loop(base.detector, base.manifest.inner_loop, support), scores
+    detector, logits = adapt_evidence(
+        base.detector,
+        base.manifest.inner_loop,
+        support.templates,
+        support.vectors,
+        alert,
+        lines,
+    )
+    return detector, sigmoid(logits)[support.rows]
+
+
+def _steps(detector: Detector, inner: InnerLoop, lines: NDArray[np.int64]) -> int:
+    return inner.steps if isinstance(detector, LstmDetector) or is_chosen(lines) else 0
+
+
+def _after_inner_loop(
+    base: LstmDetector, inner: InnerLoop, support: LabelledStream
+) -> LstmDetector:
+    detector = copy.deepcopy(base)
+    if not 0 < int(support.labels.sum()) < len(support):
+        return detector
     vectors = detector.standardised(torch.from_numpy(support.vectors))
     members = detector.shape.members
     lines = windows_of(support.rows, support.labels, inner.repeat_power)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosyslog.errors import SettingError
+from crosyslog.evidence_network import EvidenceDetector
 from crosyslog.windows import WINDOW
+from trainer.asking import asked_in_rounds
 from trainer.baselines import Judgement, Known
 from trainer.tasks import LabelledStream
 
@@ -161,6 +163,8 @@ class BasedMethods:
     def _adapt_from(self, base: Bundle, known: Known) -> Bundle:
         from trainer.adaptation import adapt_to_stream
 
+        if known.history is not None and isinstance(base.detector, EvidenceDetector):
+            known = asked_in_rounds(base, known, known.history)
         used, rows = np.unique(known.rows, return_inverse=True)
         support = LabelledStream(
             self._stream.name,

@@ -8,37 +8,40 @@ Shapes: N lines of the support, Q of the query, T templates of the stream, D dim
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from crosyslog.evidence import SCALE_FLOOR
+from crosyslog.words import alert_words, words_and_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-#: Words that announce trouble in any log; a word of a template counts if it begins with one.
-ALERT_WORDS = (
-    "abort", "alert", "bad", "broken", "cannot", "corrupt", "crash", "crit", "dead", "denied",
-    "die", "down", "emerg", "err", "exceed", "except", "expired", "fail", "fatal", "fault",
-    "illegal", "interrupt", "invalid", "kill", "lost", "missing", "overflow", "panic", "refused",
-    "reject", "severe", "terminat", "timeout", "unable", "unavailable", "uncorrectable",
-    "unreachable", "violation", "warn",
-)  # fmt: skip
-
-_ALERT_WORD = re.compile(rf"(?<![a-z])(?:{'|'.join(ALERT_WORDS)})", re.IGNORECASE)
-
-#: A dimension that hardly varies among the support's templates would be blown up without it.
-_SCALE_FLOOR = 0.02
-
 #: How much a word or pair of words counts beside a standardised dimension.
 _GRAM_WEIGHT = 6.0
 
 #: Strength of the L2 penalty, on the mean loss of the support's templates.
 _PENALTY = 1e-4
+
+
+@dataclass(frozen=True)
+class History:
+    """Lines without labels, and somebody who knows them.
+
+    Attributes:
+        rows: of its lines, the number of their template.
+        answer: gives the label of a template of these; asked again, whoever answers may think
+            better of it.
+        answers: how many may be asked for in all.
+    """
+
+    rows: NDArray[np.int64]
+    answer: Callable[[int], bool]
+    answers: int
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,15 @@ class Known:
         vectors: of these, [T, D].
         rows: of the support's lines, the number of their template, [N].
         labels: whether they are alerts, [N].
+        history: where labels are asked for, what they can be asked of: a method may choose by
+            itself, with as many answers as it is given labels here.
     """
 
     templates: Sequence[str]
     vectors: NDArray[np.float32]
     rows: NDArray[np.int64]
     labels: NDArray[np.bool_]
+    history: History | None = None
 
     def shares(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The support's templates, ascending, and the share of alerts among the lines of each."""
@@ -119,9 +125,9 @@ def logreg(known: Known, query: NDArray[np.int64]) -> Judgement:
 
         seen, _ = known.shares()
         vectors = known.vectors[seen]
-        mean, scale = vectors.mean(axis=0), np.maximum(vectors.std(axis=0), _SCALE_FLOOR)
+        mean, scale = vectors.mean(axis=0), np.maximum(vectors.std(axis=0), SCALE_FLOOR)
         # Blanks alone part words, and an empty template (a line without message) must be a word.
-        words = CountVectorizer(analyzer=_words_and_pairs, binary=True, dtype=np.float32).fit(
+        words = CountVectorizer(analyzer=words_and_pairs, binary=True, dtype=np.float32).fit(
             [known.templates[row] for row in seen]
         )
 
@@ -144,11 +150,6 @@ BASELINES: dict[str, Callable[[Known, NDArray[np.int64]], Judgement]] = {
     "nearest": nearest,
     "logreg": logreg,
 }
-
-
-def alert_words(text: str) -> int:
-    """How many words of a text begin with an alert word."""
-    return len(_ALERT_WORD.findall(text))
 
 
 def _by_template(
@@ -175,8 +176,3 @@ def _by_template(
     if not remembered.all() and alert.any() and not alert.all():
         scores[~remembered] = judge(alert, used[~remembered])
     return Judgement(scores.astype(np.float32)[lines], (scores >= 0.5)[lines])
-
-
-def _words_and_pairs(template: str) -> list[str]:
-    words = template.lower().split(" ")
-    return [*words, *map(" ".join, pairwise(words))]

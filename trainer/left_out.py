@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from crosyslog.detector import LstmDetector
 from crosyslog.manifest import Threshold
 from trainer.maml import Lines, mean_logits, rates_of
 from trainer.tasks import windows_of
@@ -37,6 +38,7 @@ def left_out_scores(base: Bundle, support: LabelledStream) -> NDArray[np.float32
         support: the labelled lines, in their order.
     """
     inner, detector = base.manifest.inner_loop, base.detector
+    assert isinstance(detector, LstmDetector)  # noqa: S101 - the evidence network needs no refit
     rows, labels = support.rows, support.labels
     part = _deal(rows, labels, len(support.templates))
     left_out_KN = part[rows] == np.arange(part.max() + 1)[:, None]
@@ -74,6 +76,7 @@ def quiet_threshold(
         labels: whether a line is an alert, [N].
     """
     normal = scores[~labels]
+    normal = normal[np.isfinite(normal)]
     if not len(normal):
         return threshold
     highest = float(normal.max())

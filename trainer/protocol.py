@@ -18,13 +18,13 @@ alerts alone: how often a method cries where there is little to find, or little 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from crosyslog.errors import LabelError, SettingError
-from trainer.baselines import Known
+from trainer.baselines import History, Known
 from trainer.tasks import (
     HISTORY_ALERTS,
     HISTORY_LINES,
@@ -37,6 +37,8 @@ from trainer.tasks import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from trainer.tasks import LabelledStream
@@ -64,6 +66,7 @@ class Plan:
         wrong_labels: the share of the support's labels that are turned around.
         quiet_alerts: adapt with the quiet threshold (`trainer.left_out`).
         curve: judge with fewer labels, too.
+        at_once: choose all templates of `ask` at once for every method; ours asks in rounds else.
     """
 
     support: int = 1000
@@ -77,6 +80,7 @@ class Plan:
     wrong_labels: float = 0.0
     quiet_alerts: bool = False
     curve: bool = False
+    at_once: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what excludes itself.
@@ -88,6 +92,8 @@ class Plan:
             raise SettingError(
                 "--ask does not go with --protocol paper: its support is contiguous lines"
             )
+        if self.at_once and self.ask is None:
+            raise SettingError("--at-once is about templates: it goes with --ask")
         if self.quiet_alerts and self.protocol == "paper":
             raise SettingError(
                 "--quiet-alerts does not go with --protocol paper: its steps are chosen by F1"
@@ -192,17 +198,32 @@ def reason(number: int, part: str) -> str:
 
 def known_before(stream: LabelledStream, seed: int, start: int, plan: Plan) -> Known:
     """What a method may know of a task: nothing of the query, and no label but the support's."""
-    rows = stream.rows[start : start + plan.before]
-    labels = stream.labels[start : start + plan.before]
+    lines = slice(start, start + plan.before)
+    rows, labels, history = stream.rows[lines], stream.labels[lines], None
     if plan.ask is not None:
+        answer = _answers(rows, labels, plan.wrong_labels, seed, start)
+        if not plan.at_once:
+            history = History(rows, answer, plan.ask)
         rows, labels = ask_for(stream.vectors, rows, labels, plan.ask)
     if plan.wrong_labels:
         chance = np.random.default_rng([seed, start]).random(len(labels))
         labels = labels ^ (chance < plan.wrong_labels)
-    return Known(stream.templates, stream.vectors, rows, labels)
+    return Known(stream.templates, stream.vectors, rows, labels, history)
 
 
 def fewer(known: Known, labels: int, plan: Plan) -> Known:
     """The same with fewer labels: the lines nearest to the query, or the first that were chosen."""
     part = slice(-labels, None) if plan.ask is None else slice(labels)
-    return Known(known.templates, known.vectors, known.rows[part], known.labels[part])
+    history = replace(known.history, answers=labels) if known.history is not None else None
+    return replace(known, rows=known.rows[part], labels=known.labels[part], history=history)
+
+
+def _answers(
+    rows: NDArray[np.int64], labels: NDArray[np.bool_], wrong: float, seed: int, start: int
+) -> Callable[[int], bool]:
+    """Somebody who knows what most lines of a template are, and errs by chance each time."""
+    used, member = np.unique(rows, return_inverse=True)
+    alert = 2 * np.bincount(member, weights=labels) >= np.bincount(member)
+    known = dict(zip(used.tolist(), alert.tolist(), strict=True))
+    chance = np.random.default_rng([seed, start, 1])
+    return lambda row: bool(known[row]) ^ bool(chance.random() < wrong)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-import tomllib
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from crosyslog.bundle import Bundle, now
 from crosyslog.detector import LstmDetector
 from crosyslog.errors import LabelError, SettingError
+from crosyslog.evidence import SCALE_FLOOR
 from crosyslog.manifest import (
     DetectorShape,
     EncoderReference,
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from crosyslog.encoder import Encoder
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-#: Some MiniLM dimensions hardly vary; dividing by less than this would blow up noise.
-_SCALE_FLOOR = 0.02
 
 
 class TrainingConfig(BaseModel):
@@ -100,27 +97,6 @@ class TrainingConfig(BaseModel):
     noise: Annotated[float, Field(ge=0)] = 0.1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: Annotated[int, Field(ge=0)] = 0
-
-
-def read_config(path: Path) -> TrainingConfig:
-    """Reads settings from a TOML file.
-
-    Raises:
-        SettingError: the file cannot be read, or a setting is unknown or impossible.
-    """
-    try:
-        return TrainingConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise SettingError(f"cannot read the settings {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingError(f"the settings {path} are not TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        given = f"={first['input']!r}" if first["type"] != "extra_forbidden" else ""
-        known = ", ".join(sorted(TrainingConfig.model_fields))
-        hint = f" (there are {known})" if first["type"] == "extra_forbidden" else ""
-        raise SettingError(f"the settings {path}: {name}{given}: {first['msg']}{hint}") from error
 
 
 class MetaTraining:
@@ -407,7 +383,7 @@ def _sampler(
     # Each source counts the same, however many templates it has.
     mean = np.mean([part.mean(axis=0) for part in vectors], axis=0)
     square = np.mean([((part - mean) ** 2).mean(axis=0) for part in vectors], axis=0)
-    scale = np.maximum(np.sqrt(square), _SCALE_FLOOR).astype(np.float32)
+    scale = np.maximum(np.sqrt(square), SCALE_FLOOR).astype(np.float32)
     sampler = TaskSampler(
         sources,
         mean.astype(np.float32),

@@ -150,7 +150,7 @@ def test_what_is_no_log(
     ("content", "expected"),
     [
         (bytes(range(32)) * 40, "standard input is not a log: it holds binary data"),
-        (gzip.compress(b"heartbeat ok"), "decompress it first, with `gzip -dc`"),
+        (gzip.compress(b"heartbeat ok", mtime=0), "decompress it first, with `gzip -dc`"),
         (b"\x28\xb5\x2f\xfd\x04\x00", "decompress it first, with `zstd -dc`"),
     ],
 )

@@ -4,16 +4,30 @@ import pytest
 
 from crosyslog.bundle import Bundle, load_bundle
 from crosyslog.encoder import Encoder
+from crosyslog.manifest import load_manifest
 from crosyslog.masking import MASKING_VERSION
-from crosyslog.store import DEFAULT_BASE, base_names, base_path
+from crosyslog.store import DEFAULT_BASE, DETECTORS, base_names, base_path
 
 #: What all that ships may weigh.
 _BYTES = 20 * 2**20
 
 
-@pytest.fixture(params=base_names())
+KINDS = [(name, detector) for name in base_names() for detector in DETECTORS]
+
+
+@pytest.fixture(params=KINDS, ids="-".join)
 def base(request: pytest.FixtureRequest) -> Bundle:
-    return load_bundle(base_path(request.param))
+    return load_bundle(base_path(*request.param))
+
+
+def test_every_base_is_there_for_every_detector() -> None:
+    left_out = [f"without-{name}" for name in ("bgl", "liberty", "spirit", "thunderbird")]
+    assert base_names() == sorted(["base", "bgl-liberty", *left_out])
+    for name, detector in KINDS:
+        manifest, _ = load_manifest(base_path(name, detector))
+        assert manifest.detector.kind == detector
+        assert manifest.target == name
+        assert name.removeprefix("without-") not in manifest.sources
 
 
 def test_the_default_is_there() -> None:
@@ -35,7 +49,7 @@ def test_a_base_says_how_it_was_made(base: Bundle) -> None:
 def test_a_base_adapts_as_it_was_trained(base: Bundle) -> None:
     """Where a manifest of before does not say how repeats count, its default is how they did."""
     settings = base.manifest.settings
-    assert base.manifest.inner_loop.repeat_power == settings["repeat_power"]
+    assert base.manifest.inner_loop.repeat_power == settings.get("repeat_power", 1.0)
     steps = settings.get("adaptation_steps", settings["inner_steps"])
     assert base.manifest.inner_loop.steps == steps
 
@@ -48,5 +62,5 @@ def test_a_base_belongs_to_this_masking_and_encoder(base: Bundle, encoder: Encod
 
 
 def test_all_bases_together_are_small() -> None:
-    files = [path for name in base_names() for path in base_path(name).iterdir()]
+    files = [path for kind in KINDS for path in base_path(*kind).iterdir()]
     assert sum(path.stat().st_size for path in files) < _BYTES

@@ -165,7 +165,8 @@ def test_another_masking_is_refused_in_one_line(folder: Path) -> None:
     [
         ({"threshold": {"value": float("nan"), "chosen": ""}}, "threshold.value: "),
         ({"threshold": {"value": 2, "chosen": ""}}, "threshold.value: "),
-        ({"detector": {"dim": 0}}, "detector.dim: "),
+        ({"detector": {"kind": "maml_lstm", "dim": 0}}, "detector.maml_lstm.dim: "),
+        ({"detector": {"dim": 5}}, "detector: "),
         ({"created": "yesterday"}, "created: "),
         ({"colour": "red"}, "colour: "),
         ({"figures": {"f1": float("inf")}}, "figures.f1: "),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.fakes import FakeEncoder, tiny_bundle
+from tests.fakes import FakeEncoder, lstm_of, tiny_bundle
 from trainer.training import TrainingConfig
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def make_base(folder: Path, encoder: FakeEncoder, threshold: float = 0.5) -> Bun
         threshold=threshold,
     )
     manifest = bundle.manifest
-    rates = dict.fromkeys(bundle.detector.stacked(), (0.05,))
+    rates = dict.fromkeys(lstm_of(bundle).stacked(), (0.05,))
     able = manifest.model_copy(
         update={"inner_loop": manifest.inner_loop.model_copy(update={"rates": rates})}
     )

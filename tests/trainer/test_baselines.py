@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from crosyslog.words import ALERT_WORDS, alert_words
 from tests.fakes import FakeEncoder
-from trainer.baselines import ALERT_WORDS, BASELINES, Judgement, Known, alert_words, keyword
+from trainer.baselines import BASELINES, Judgement, Known, keyword
 
 TEMPLATES = [
     "heartbeat ok from node",  # 0

@@ -18,3 +18,10 @@ def test_an_adapted_bundle_is_no_base(tmp_path: Path) -> None:
 def test_a_base_can_be_named_by_its_folder(tmp_path: Path) -> None:
     tiny_bundle(tmp_path / "bundle", kind="base", target="mine")
     assert base_path(str(tmp_path / "bundle")) == tmp_path / "bundle"
+
+
+def test_a_folder_of_another_detector_is_told(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "base", kind="base")
+    assert base_path(str(tmp_path / "base"), "maml_lstm") == tmp_path / "base"
+    with pytest.raises(StoreError, match="is of the detector maml_lstm, and evidence is asked for"):
+        base_path(str(tmp_path / "base"), "evidence")

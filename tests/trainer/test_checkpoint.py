@@ -12,7 +12,7 @@ import torch
 
 from crosyslog.errors import SettingError
 from crosyslog.threads import torch_threads
-from tests.fakes import FakeEncoder
+from tests.fakes import FakeEncoder, lstm_of
 from tests.trainer.made import TINY_TRAINING
 from trainer import tasks as tasks_module
 from trainer.checkpoint import read_checkpoint, write_checkpoint
@@ -105,7 +105,7 @@ def test_a_base_on_the_way_changes_nothing(in_one_go: Bundle) -> None:
     assert_same(base(asked), early)
     asked.run(6)
     assert_same(base(asked), in_one_go)
-    weights = (one.detector.stacked()["head.weight"] for one in (early, in_one_go))
+    weights = (lstm_of(one).stacked()["head.weight"] for one in (early, in_one_go))
     same = torch.equal(*weights)
     assert not same, "a base on the way is its own, not a view of the weights in training"
 

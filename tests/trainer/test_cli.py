@@ -152,7 +152,15 @@ def test_train_writes_a_base_without_log_text(trainer: Shell, here: Path, log: P
         "query_windows = 2\ntasks_a_source = 1\n",
         encoding="utf-8",
     )
-    arguments = ("train", "--source", f"spirit={log}", "--config", "quick.toml")
+    arguments = (
+        "train",
+        "--source",
+        f"spirit={log}",
+        "--detector",
+        "maml_lstm",
+        "--config",
+        "quick.toml",
+    )
     report = trainer.reports(*arguments, "--output", "made")
     assert (report["base"], report["sources"]) == ("made", ["spirit"])
     bundle = load_bundle(here / "made")
@@ -160,7 +168,8 @@ def test_train_writes_a_base_without_log_text(trainer: Shell, here: Path, log: P
     assert bundle.support["template"].null_count() == bundle.support.height
     # A base travels: file names, and nothing of where they were.
     assert bundle.manifest.command == (
-        "trainer train --source spirit=spirit.log --config quick.toml --output made"
+        "trainer train --source spirit=spirit.log --detector maml_lstm --config quick.toml "
+        "--output made"
     )
     assert "already" in trainer.refuses(*arguments, "--output", "made")
 
@@ -184,7 +193,9 @@ def test_train_refuses(
 ) -> None:
     assert log.exists()
     (here / "empty").touch()
-    assert said in trainer.refuses("train", *arguments, "--output", "made")
+    assert said in trainer.refuses(
+        "train", *arguments, "--detector", "maml_lstm", "--output", "made"
+    )
     assert not (here / "made").exists()
 
 

@@ -11,6 +11,7 @@ import torch
 
 from crosyslog.manifest import Threshold
 from crosyslog.systems import load_system
+from tests.fakes import lstm_of
 from tests.trainer.made import make_base
 from trainer.adaptation import adapt_to_stream
 from trainer.left_out import left_out_scores, quiet_threshold
@@ -65,7 +66,7 @@ def test_left_out_scores_are_those_of_an_adaptation_to_the_rest(
         version="1",
         command="",
     )
-    templates = adapted.detector.project_templates(torch.from_numpy(support.vectors))
+    templates = lstm_of(adapted).project_templates(torch.from_numpy(support.vectors))
     lines = np.concatenate((reordered.rows, np.zeros(-len(order) % 100, dtype=np.int64)))
     said = adapted.detector(templates[torch.from_numpy(lines.reshape(-1, 100))]).sigmoid()
     expected = said.flatten().numpy()[len(rest) : len(order)]

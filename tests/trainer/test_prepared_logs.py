@@ -68,8 +68,8 @@ def test_the_commands_read_a_prepared_log_as_the_log(
     def reports(path: Path) -> list[Any]:
         few = ("--support", 300, "--seeds", 1, "--tasks", 1, "--method", "crosyslog")
         found = [
-            report("adapt", "--target", "spirit", "--base", "base", "--log", path),
-            report("evaluate", "--target", "spirit", "--base", "base", "--log", path, *few),
+            report("adapt", "--target", "spirit", "--base", "./base", "--log", path),
+            report("evaluate", "--target", "spirit", "--base", "./base", "--log", path, *few),
             report("evaluate", "--target", "spirit", "--log", path, *few[:-1], "nearest"),
         ]
         for one in found:
@@ -81,7 +81,8 @@ def test_the_commands_read_a_prepared_log_as_the_log(
     encoder.encoded.clear()
     monkeypatch.setenv("CROSYSLOG_ENCODER__CACHE", str(here / "another-cache"))
     assert reports(here / "made") == from_log
-    arguments = ("train", "--source", "spirit=made", "--config", "quick.toml")
+    arguments = ["train", "--source", "spirit=made", "--detector", "maml_lstm"]
+    arguments += ["--config", "quick.toml"]
     assert report(*arguments, "--output", "trained")["sources"] == ["spirit"]
     assert load_bundle(here / "trained").manifest.encoder.id == encoder.id
     assert encoder.encoded == []
@@ -92,11 +93,11 @@ def test_without_a_profile_given_that_of_the_prepared_log_counts(
 ) -> None:
     make_base(here / "base", encoder)
     prepare(log)
-    arguments = ("adapt", "--target", "mine", "--base", "base", "--log", "made")
+    arguments = ("adapt", "--target", "mine", "--base", "./base", "--log", "made")
     assert command(*arguments, "--json") == 0
     assert json.loads(capfd.readouterr().out)["system"] == "spirit"
     assert "prepared log of spirit, not of bgl" in refused(capfd, *arguments, "--system", "bgl")
-    of_bgl = ("adapt", "--target", "bgl", "--base", "base", "--log", "made")
+    of_bgl = ("adapt", "--target", "bgl", "--base", "./base", "--log", "made")
     assert "prepared log of spirit, not of bgl" in refused(capfd, *of_bgl)
     assert command(*of_bgl, "--system", "spirit") == 0
 
@@ -158,7 +159,7 @@ def test_the_vectors_of_another_encoder_are_refused(
 ) -> None:
     prepare(log, encoder=FakeEncoder("other"))
     make_base(here / "base", encoder)
-    said = refused(capfd, "adapt", "--target", "spirit", "--base", "base", "--log", "made")
+    said = refused(capfd, "adapt", "--target", "spirit", "--base", "./base", "--log", "made")
     assert "was prepared with the encoder fake:other" in said
     lines = read_labelled(Path("made"), SPIRIT)
     ids = FakeEncoder("other").id, FakeEncoder().id
@@ -177,7 +178,7 @@ def test_a_folder_that_is_not_prepared_is_refused(
         ("adapt", "--target", "spirit", "--log", "folder"),
         ("adapt", "--target", "spirit", "--system", "spirit", "--log", "folder"),
         ("evaluate", "--target", "spirit", "--log", "folder"),
-        ("train", "--source", "spirit=folder", "--output", "base"),
+        ("train", "--source", "spirit=folder", "--source", "bgl=folder", "--output", "base"),
     ):
         assert "not one that `trainer prepare` wrote" in refused(capfd, *arguments)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -30,7 +31,9 @@ QUICK = (
     "tasks_a_source = 1\n"
 )
 
-TRAIN = ("train", "--source", "spirit=spirit.log", "--config", "quick.toml", "--output", "made")
+TRAIN = shlex.split(
+    "train --source spirit=spirit.log --detector maml_lstm --config quick.toml --output made"
+)
 
 #: The command as it is, with the quick encoder, a checkpoint after every second step, and a signal
 #: to itself in the middle of an outer step: its tasks are drawn by then, and its weights not moved.

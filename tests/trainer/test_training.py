@@ -13,12 +13,13 @@ from crosyslog.bundle import Bundle, load_bundle, write_bundle
 from crosyslog.embedding_cache import EmbeddingCache
 from crosyslog.errors import BundleVersionError, LabelError, SettingError
 from crosyslog.systems import load_system
-from tests.fakes import FakeEncoder
+from tests.fakes import FakeEncoder, lstm_of
 from tests.trainer.made import TINY_TRAINING
 from trainer import tasks as tasks_module
 from trainer.adaptation import adapt, adapt_to_stream, novel_below
+from trainer.config_files import read_config
 from trainer.tasks import LabelledStream, TaskSampler, labelled_stream, line_weights, positions
-from trainer.training import TrainingConfig, read_config, train_base
+from trainer.training import TrainingConfig, train_base
 
 pytestmark = pytest.mark.usefixtures("short_queries")
 
@@ -42,7 +43,7 @@ def train(sources: Sequence[LabelledStream], config: TrainingConfig = TINY) -> B
 
 
 def weights_of(bundle: Bundle) -> dict[str, torch.Tensor]:
-    return bundle.detector.stacked()
+    return lstm_of(bundle).stacked()
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_members_are_trained_and_adapted_each_from_its_own_weights(
     adapted = adapt_to_stream(
         base, tiny_stream("three", 3), system=load_system("plain"), version="1", command=""
     )
-    before, after = base.detector.stacked(), adapted.detector.stacked()
+    before, after = lstm_of(base).stacked(), lstm_of(adapted).stacked()
     rates = base.manifest.inner_loop.rates
     for name in ("project.weight", "head.weight", "direct.weight"):
         assert len(rates[name]) == len(before[name]) == 2
@@ -336,14 +337,14 @@ def test_impossible_settings_are_one_line(tmp_path: Path, text: str, message: st
     path = tmp_path / "settings.toml"
     path.write_text(text)
     with pytest.raises(SettingError, match=message) as caught:
-        read_config(path)
+        read_config(path, TrainingConfig)
     assert "\n" not in str(caught.value)
 
 
 def test_settings_are_read(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text("inner_steps = 2\nfirst_order = true\n")
-    assert read_config(path) == TrainingConfig(inner_steps=2, first_order=True)
+    assert read_config(path, TrainingConfig) == TrainingConfig(inner_steps=2, first_order=True)
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

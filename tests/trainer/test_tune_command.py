@@ -17,7 +17,8 @@ import pytest
 from tests.trainer.made import messages, write_log
 from tests.trainer.preparing import command, prepare, refused
 from tests.trainer.tuned import QUICK, two_logs
-from trainer.training import TrainingConfig, read_config
+from trainer.config_files import read_config
+from trainer.training import TrainingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -141,7 +142,9 @@ def test_a_killed_search_goes_on_and_keeps_what_it_had(
     settings = [json.dumps(trial["settings"]) for trial in report["trials"]]
     assert len(set(settings)) == 2
     best = report["trials"][report["best"]]
-    assert read_config(out / "best.toml") == TrainingConfig.model_validate(best["settings"])
+    assert read_config(out / "best.toml", TrainingConfig) == TrainingConfig.model_validate(
+        best["settings"]
+    )
     assert str(place) not in (out / "best.toml").read_text() + (out / "trials.csv").read_text()
     rows = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
     assert [row["trial"] for row in rows] == ["0", "1"]

@@ -13,7 +13,8 @@ import pytest
 
 from crosyslog.errors import LabelError, SettingError
 from tests.trainer.tuned import QUICK, two_logs
-from trainer.training import TrainingConfig, read_config
+from trainer.config_files import read_config
+from trainer.training import TrainingConfig
 from trainer.tuning.held_out import Source, check_sources, held_out_f1, plan_for
 from trainer.tuning.records import Records, Rung, Trial, opened
 from trainer.tuning.report import best_of, best_settings, ranked, table
@@ -41,7 +42,7 @@ def sources(logs: tuple[Path, Path]) -> list[Source]:
 @pytest.fixture
 def quick(tmp_path: Path) -> TrainingConfig:
     (tmp_path / "quick.toml").write_text(QUICK)
-    return read_config(tmp_path / "quick.toml")
+    return read_config(tmp_path / "quick.toml", TrainingConfig)
 
 
 # --- the space
@@ -312,7 +313,7 @@ def test_the_best_trial_is_one_that_ran_to_its_end() -> None:
 def test_the_best_settings_are_read_by_train(tmp_path: Path) -> None:
     path = tmp_path / "best.toml"
     path.write_text(best_settings(made_trials(), "trainer tune --source 'a\nseed = 9'"))
-    assert read_config(path) == TrainingConfig(noise=0.3)
+    assert read_config(path, TrainingConfig) == TrainingConfig(noise=0.3)
 
 
 def test_the_table_holds_every_trial() -> None:

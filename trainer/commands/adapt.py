@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crosyslog.errors import LabelError
-from crosyslog.store import DEFAULT_BASE
+from crosyslog.store import DEFAULT_BASE, DETECTORS, DetectorKind
 
 if TYPE_CHECKING:
     from crosyslog.bundle import Bundle
@@ -31,6 +31,14 @@ def adapt(
     base: Annotated[
         str, typer.Option(metavar="NAME", help="where to start: a shipped base, or a folder")
     ] = DEFAULT_BASE,
+    detector: Annotated[
+        DetectorKind | None,
+        typer.Option(
+            help="of the base: the network over evidence, or the published LSTM  "
+            f"[default: {DETECTORS[0]}]",
+            show_default=False,
+        ),
+    ] = None,
     quiet_alerts: Annotated[
         bool, typer.Option("--quiet-alerts", help="a higher threshold: fewer false alerts")
     ] = False,
@@ -55,7 +63,7 @@ def adapt(
     models = Store(store or default_store())
     models.versions(target)  # refuses an impossible name before any work
     profile = system_of(target, system, log)
-    start = base_path(base)
+    start = base_path(base, detector)
     support = read_labelled(log, profile, labels)
 
     from crosyslog.bundle import load_bundle, write_bundle
@@ -71,6 +79,7 @@ def adapt(
     words = ["trainer", "adapt", "--target", target, "--log", log.name]
     words += ["--labels", labels.name] if labels else []
     words += ["--system", system] if system else []
+    words += ["--detector", detector] if detector else []
     words += ["--quiet-alerts"] if quiet_alerts else []
     with torch_threads(1):
         bundle = adaptation.adapt(
@@ -117,6 +126,7 @@ def _report(bundle: "Bundle", *, version: str, store: Path, json: bool) -> None:
             "store": str(store),
             "system": manifest.system.name,
             "base": manifest.base,
+            "detector": manifest.detector.kind,
             "sources": list(manifest.sources),
             "support": support.model_dump(),
             "one_class": one_class,
@@ -133,6 +143,7 @@ def _report(bundle: "Bundle", *, version: str, store: Path, json: bool) -> None:
             ("learnt from", f"{support.lines:,} lines, {support.alerts:,} of them alerts"),
             ("templates", f"{support.alert_templates} of alerts, {normal} of normal lines"),
             ("lines split by", manifest.system.name),
+            ("detector", manifest.detector.kind),
             ("base", f"{manifest.base}, trained on {', '.join(manifest.sources)}"),
             ("threshold", f"{manifest.threshold.value}, {manifest.threshold.chosen}"),
             *(("note", note) for note in notes),

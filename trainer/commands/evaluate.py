@@ -1,6 +1,5 @@
 """`trainer evaluate`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from crosyslog.errors import SettingError, ToolMissingError
-from crosyslog.store import DEFAULT_BASE
+from crosyslog.store import DEFAULT_BASE, DETECTORS, DetectorKind
 
 if TYPE_CHECKING:
     from crosyslog.bundle import Bundle
@@ -45,6 +44,9 @@ def evaluate(
     history: Annotated[
         int, typer.Option(metavar="N", min=100, help="lines that --ask chooses from")
     ] = 10_000,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="with --ask: ours, too, chooses without rounds")
+    ] = False,
     protocol: Annotated[
         Literal["honest", "paper"],
         typer.Option(help="the paper's adds steps that are chosen on the lines judged"),
@@ -55,6 +57,14 @@ def evaluate(
             metavar="NAME",
             help="one that does not know the target, or a folder  [default: "
             f"without-NAME for a shipped source, else {DEFAULT_BASE}]",
+        ),
+    ] = None,
+    detector: Annotated[
+        DetectorKind | None,
+        typer.Option(
+            help=f"what `crosyslog` is: a base's network over evidence, or its LSTM  "
+            f"[default: {DETECTORS[0]}]",
+            show_default=False,
         ),
     ] = None,
     source: Annotated[
@@ -91,6 +101,7 @@ def evaluate(
         raise ToolMissingError("evaluate needs scikit-learn: install the extra crosyslog[trainer]")
     from crosyslog.threads import torch_threads
     from trainer.based_methods import BASED
+    from trainer.bases_to_judge import bases_for
     from trainer.evaluation import check_methods, rules
     from trainer.evaluation import judge as judge_tasks
     from trainer.inspection import inspect, write_predictions
@@ -106,8 +117,6 @@ def evaluate(
         raise SettingError(
             f"--quiet-alerts is for {' and '.join(BASED)}, and --method leaves them out"
         )
-    if base is not None and source:
-        raise SettingError("--base and --source exclude each other: a base is given, or trained")
     if output is not None:
         check_output(output)
         check_page_tools()
@@ -124,14 +133,18 @@ def evaluate(
         wrong_labels=wrong_labels,
         quiet_alerts=quiet_alerts,
         curve=output is not None,
+        at_once=at_once,
     )
     profile = system_of(target, system, log)
-    of_base = None
-    if set(names) & set(BASED):
-        of_base = _trained(source, target, profile) if source else _named(base, target, profile)
+    bases = bases_for(
+        names, base, source or [], detector, target=target, system=profile, asked_for=method or []
+    )
+    names = [name for name in names if name in known or name in bases]
     lines = read_labelled(log, profile, labels)
     drawn = draw(lines.labels, plan)
-    made = _prepare(of_base() if of_base else None, names, known, target, lines, plan, profile)
+    made = _prepare(
+        {name: load() for name, load in bases.items()}, names, known, target, lines, plan, profile
+    )
     positions = len(drawn.tasks) + len(drawn.outside)
     with torch_threads(1), progress("judging tasks", positions) as done:
         results = judge_tasks(made.stream, drawn, made.methods, plan, done, made.oracles)
@@ -158,56 +171,8 @@ class _Made:
     oracles: dict[str, "SteppedMethod"]
 
 
-def _named(base: str | None, target: str, profile: "System") -> Callable[[], "Bundle"]:
-    """A base by name or folder, looked at before any work and loaded after."""
-    from crosyslog.bundle import load_bundle
-    from crosyslog.manifest import load_manifest
-    from crosyslog.store import base_names, base_path
-    from trainer.based_methods import refuse_known
-
-    if base is None:
-        own = [f"without-{name}" for name in (target, profile.name)]
-        base = next((name for name in own if name in base_names()), DEFAULT_BASE)
-    folder = base_path(base)
-    refuse_known(load_manifest(folder)[0], target, profile)
-    return lambda: load_bundle(folder)
-
-
-def _trained(sources: list[str], target: str, profile: "System") -> Callable[[], "Bundle"]:
-    """A base that is trained for this evaluation alone, with the settings of `trainer train`."""
-    from trainer.sources import named_sources, systems_of
-
-    named = named_sources(sources)
-    systems = systems_of(named)
-    if known := {target, profile.name} & {*named, *(system.name for system in systems.values())}:
-        raise SettingError(
-            f"--source {min(known)} is the target: a system is judged with a base that does "
-            "not know it"
-        )
-
-    def train() -> "Bundle":
-        from crosyslog.threads import torch_threads
-        from trainer.screen import progress
-        from trainer.sources import read_sources
-        from trainer.training import TrainingConfig, train_base
-
-        streams, encoder = read_sources(named, systems)
-        config = TrainingConfig()
-        with torch_threads(1), progress("meta-training", config.outer_steps) as done:
-            return train_base(
-                streams,
-                name="-".join(stream.name for stream in streams),
-                config=config,
-                encoder=encoder,
-                command="trainer evaluate",
-                progress=lambda step, _: done(step),
-            )
-
-    return train
-
-
 def _prepare(
-    base: "Bundle | None",
+    bases: dict[str, "Bundle"],
     names: list[str],
     known: "dict[str, Rule]",
     target: str,
@@ -223,36 +188,42 @@ def _prepare(
     from trainer.labelled_logs import cache_for, encode_with_progress, encoder_for
     from trainer.tasks import labelled_stream
 
+    base = bases.get("crosyslog") or bases.get("maml_lstm")
     cache = cache_for(lines)
     encoder = encoder_for([lines], base.manifest.encoder if base else None)
     encode_with_progress([lines], encoder, cache)
     stream = labelled_stream(target, lines, encoder, cache)
-    methods = [(name, by_rule(known[name], stream, plan)) for name in names if name in known]
-    if base is None:
-        return _Made(base, stream, methods, {})
-    based = BasedMethods(
+    made = _Made(
         base,
         stream,
-        pl.Series("offset", lines.offsets),
-        plan=plan,
-        system=profile,
-        encoder=encoder,
-        cache=cache,
-        hosts=lines.hosts,
+        [(name, by_rule(known[name], stream, plan)) for name in names if name in known],
+        {},
     )
-    more, oracles = _of_base(based, names, plan, split=lines.hosts is not None)
-    return _Made(base, stream, methods + more, oracles)
+    based: dict[int, BasedMethods] = {}
+    for name, its in bases.items():
+        # Methods of one base share it, and with it what is adapted once a task.
+        if id(its) not in based:
+            based[id(its)] = BasedMethods(
+                its,
+                stream,
+                pl.Series("offset", lines.offsets),
+                plan=plan,
+                system=profile,
+                encoder=encoder,
+                cache=cache,
+                hosts=lines.hosts,
+            )
+        _add_method(made, name, based[id(its)], plan, split=lines.hosts is not None)
+    return made
 
 
-def _of_base(
-    based: "BasedMethods", names: list[str], plan: "Plan", *, split: bool
-) -> tuple[list[tuple[str, "Method"]], dict[str, "SteppedMethod"]]:
-    from trainer.based_methods import BASED
+def _add_method(
+    made: _Made, name: str, based: "BasedMethods", plan: "Plan", *, split: bool
+) -> None:
     from trainer.evaluation import BY_HOST
 
-    chosen = [name for name in names if name in BASED]
-    methods = [(name, based.method(name)) for name in chosen]
-    if split and "crosyslog" in chosen:
-        methods.append(("crosyslog" + BY_HOST, based.method("crosyslog", by_host=True)))
-    paper = plan.protocol == "paper"
-    return methods, {name: based.stepped(name) for name in chosen} if paper else {}
+    made.methods.append((name, based.method(name)))
+    if split and name == "crosyslog":
+        made.methods.append((name + BY_HOST, based.method(name, by_host=True)))
+    if plan.protocol == "paper":
+        made.oracles[name] = based.stepped(name)

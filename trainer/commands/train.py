@@ -1,16 +1,22 @@
 """`trainer train`."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crosyslog.errors import SettingError, ToolMissingError
+from crosyslog.store import DETECTORS, DetectorKind
 from trainer.sources import named_sources, read_sources, systems_of
+
+if TYPE_CHECKING:
+    from crosyslog.bundle import Bundle
+    from crosyslog.systems import System
+    from trainer.tasks import LabelledStream
 
 
 def train(
@@ -19,6 +25,9 @@ def train(
         list[str],
         typer.Option(metavar="NAME=PATH", help="a system, and a log of it or a prepared one"),
     ],
+    detector: Annotated[
+        DetectorKind, typer.Option(help="the network over evidence, or the published LSTM")
+    ] = DETECTORS[0],
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="settings of the training, as TOML")
     ] = None,
@@ -28,7 +37,7 @@ def train(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="report as JSON")] = False,
 ) -> None:
-    """Meta-trains a base on labelled source systems; goes on where it was stopped."""
+    """Meta-trains a base on labelled source systems; the LSTM's goes on where it was stopped."""
     if find_spec("sklearn") is None:
         raise ToolMissingError("train needs scikit-learn: install the extra crosyslog[trainer]")
     named = named_sources(source)
@@ -39,34 +48,24 @@ def train(
     profiles = {systems[given].name: path for given, path in named.items()}
 
     from crosyslog.bundle import write_bundle
-    from crosyslog.threads import torch_threads
     from trainer.new_folders import new_folder
-    from trainer.resumption import kept_state, train_on
-    from trainer.screen import note, say, say_facts, say_json, steps_progress
-    from trainer.training import MetaTraining, TrainingConfig, read_config
+    from trainer.screen import say, say_facts, say_json
 
-    settings = read_config(config) if config is not None else TrainingConfig()
-    with kept_state(output, restart=restart) as state, _stopped_in_a_line(state):
-        streams, encoder = read_sources(named, systems)
-        training = MetaTraining(streams, settings, encoder.dim)
-        if state.exists():
-            training.load(state)
-            note(f"going on at step {training.step} of {settings.outer_steps}")
-        with (
-            torch_threads(1),
-            steps_progress("meta-training", settings.outer_steps, training.step) as done,
-        ):
-            train_on(training, state, done)
-            bundle = training.bundle(
-                name=name,
-                encoder=encoder,
-                command=_command(profiles, config, output),
-            )
-        with new_folder(output) as folder:
-            manifest = write_bundle(folder, bundle.manifest, bundle.detector, bundle.support)
+    made_by = _command(detector, profiles, config, output)
+    make = _train_lstm if detector == "maml_lstm" else _train_evidence
+    with (
+        make(named, systems, config, output, made_by, restart=restart) as (bundle, streams),
+        new_folder(output) as folder,
+    ):
+        manifest = write_bundle(folder, bundle.manifest, bundle.detector, bundle.support)
     if json:
         say_json(
-            {"output": str(output), "base": name, "sources": list(manifest.sources)}
+            {
+                "output": str(output),
+                "base": name,
+                "detector": detector,
+                "sources": list(manifest.sources),
+            }
             | {"threshold": manifest.threshold.model_dump(), "figures": manifest.figures}
         )
         return
@@ -78,6 +77,72 @@ def train(
     facts.append(("threshold", f"{manifest.threshold.value}: {manifest.threshold.chosen}"))
     facts += [(figure, f"{value:.3f}") for figure, value in manifest.figures.items()]
     say_facts(facts)
+
+
+@contextmanager
+def _train_lstm(
+    named: dict[str, Path],
+    systems: "Mapping[str, System]",
+    config: Path | None,
+    output: Path,
+    command: str,
+    *,
+    restart: bool,
+) -> "Iterator[tuple[Bundle, list[LabelledStream]]]":
+    """A base of the detector `maml_lstm`; its state is kept until the block has saved the base."""
+    from crosyslog.threads import torch_threads
+    from trainer.config_files import read_config
+    from trainer.resumption import kept_state, train_on
+    from trainer.screen import note, steps_progress
+    from trainer.training import MetaTraining, TrainingConfig
+
+    settings = read_config(config, TrainingConfig) if config is not None else TrainingConfig()
+    with kept_state(output, restart=restart) as state, _stopped_in_a_line(state):
+        streams, encoder = read_sources(named, systems)
+        training = MetaTraining(streams, settings, encoder.dim)
+        if state.exists():
+            training.load(state)
+            note(f"going on at step {training.step} of {settings.outer_steps}")
+        with (
+            torch_threads(1),
+            steps_progress("meta-training", settings.outer_steps, training.step) as done,
+        ):
+            train_on(training, state, done)
+            bundle = training.bundle(name=output.resolve().name, encoder=encoder, command=command)
+        yield bundle, streams
+
+
+@contextmanager
+def _train_evidence(
+    named: dict[str, Path],
+    systems: "Mapping[str, System]",
+    config: Path | None,
+    output: Path,
+    command: str,
+    *,
+    restart: bool,
+) -> "Iterator[tuple[Bundle, list[LabelledStream]]]":
+    """A base of the detector `evidence`: it takes a minute or two, so no state is kept."""
+    from crosyslog.threads import torch_threads
+    from trainer.config_files import read_config
+    from trainer.evidence_training import EvidenceConfig, check_count, train_evidence
+    from trainer.screen import progress
+
+    if restart:
+        raise SettingError("--restart is for --detector maml_lstm: the other keeps no state")
+    settings = read_config(config, EvidenceConfig) if config is not None else EvidenceConfig()
+    check_count(list(systems))
+    streams, encoder = read_sources(named, systems)
+    with torch_threads(1), progress("meta-training", settings.total_steps) as done:
+        bundle = train_evidence(
+            streams,
+            name=output.resolve().name,
+            config=settings,
+            encoder=encoder,
+            command=command,
+            progress=done,
+        )
+    yield bundle, streams
 
 
 @contextmanager
@@ -95,11 +160,14 @@ def _stopped_in_a_line(state: Path) -> Iterator[None]:
         raise
 
 
-def _command(named: dict[str, Path], config: Path | None, output: Path) -> str:
+def _command(
+    detector: DetectorKind, named: dict[str, Path], config: Path | None, output: Path
+) -> str:
     # File names alone: a base travels, and a path would tell of the machine it was made on.
     words = ["trainer", "train"]
     for name, path in named.items():
         words += ["--source", f"{name}={path.name}"]
+    words += ["--detector", detector] if detector != DETECTORS[0] else []
     if config is not None:
         words += ["--config", config.name]
     return shlex.join([*words, "--output", output.name])

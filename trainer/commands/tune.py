@@ -48,9 +48,10 @@ def tune(
             f"--address {address}: write ray://HOST:PORT, or auto on a cluster's machine"
         )
     from crosyslog import __version__
+    from trainer.config_files import read_config
     from trainer.screen import progress, say_json
     from trainer.sources import named_sources
-    from trainer.training import TrainingConfig, read_config
+    from trainer.training import TrainingConfig
     from trainer.tuning.held_out import TASKS, check_sources, plan_for
     from trainer.tuning.records import Records, opened
     from trainer.tuning.report import content, show_report, write_report
@@ -62,7 +63,7 @@ def tune(
             "--source: tune needs two or more: each is held out in turn, and judged by what was "
             "trained on the others"
         )
-    fixed = read_config(config) if config is not None else TrainingConfig()
+    fixed = read_config(config, TrainingConfig) if config is not None else TrainingConfig()
     varied = searched(read_space(space) if space is not None else None, fixed)
     settings = draw_settings(varied, fixed, trials=trials, seed=seed)
     sources = _read(named)

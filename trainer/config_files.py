@@ -1,0 +1,40 @@
+"""Settings of a training in a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from crosyslog.errors import SettingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def read_config(path: Path, form: type[Config]) -> Config:
+    """Reads the settings of a training from a TOML file.
+
+    Args:
+        path: the file.
+        form: of which detector.
+
+    Raises:
+        SettingError: the file cannot be read, or a setting is unknown or impossible.
+    """
+    try:
+        return form.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingError(f"cannot read the settings {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"the settings {path} are not TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        given = f"={first['input']!r}" if first["type"] != "extra_forbidden" else ""
+        known = ", ".join(sorted(form.model_fields))
+        hint = f" (there are {known})" if first["type"] == "extra_forbidden" else ""
+        raise SettingError(f"the settings {path}: {name}{given}: {first['msg']}{hint}") from error
