@@ -36,6 +36,10 @@ _COLUMNS = (
 )
 
 
+#: The methods whose difference is given an interval of its own.
+_OURS, _BASELINE = "crosyslog", "logreg"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """An evaluation with all that its report says.
@@ -73,12 +77,18 @@ class Evaluation:
             "templates": len(self.stream.templates),
             "base": manifest.target if manifest else None,
             "base_version": manifest.version if manifest else None,
+            "detector": manifest.detector.kind if manifest else None,
             "sources": list(manifest.sources) if manifest else [],
             "protocol": plan.protocol,
             "support": (
                 {"kind": "contiguous", "size": plan.support}
                 if plan.ask is None
-                else {"kind": "chosen", "size": plan.ask, "history": plan.history}
+                else {
+                    "kind": "chosen",
+                    "size": plan.ask,
+                    "history": plan.history,
+                    "at_once": plan.at_once,
+                }
             ),
             "wrong_labels": plan.wrong_labels,
             "quiet_alerts": plan.quiet_alerts,
@@ -107,6 +117,8 @@ class Evaluation:
                 for seed, start in drawn.tasks
             ],
         }
+        if {_OURS, _BASELINE} <= set(results):
+            content["difference"] = self._difference(results[_OURS], results[_BASELINE], blocks)
         if by_host:
             content["by_host"] = {
                 "partitions": PARTITIONS,
@@ -138,6 +150,24 @@ class Evaluation:
             "unseen_recall": _round(pooled.unseen_recall),
             "false_alerts_per_10k": _round(pooled.false_alerts_per_10k),
             "f1_by_task": [_round(value) for value in f1],
+        }
+
+    def _difference(
+        self, ours: MethodResult, theirs: MethodResult, blocks: NDArray[np.int64]
+    ) -> dict[str, Any]:
+        """The mean over tasks of our F1 less that of the plain baseline, on the same task."""
+        pairs = zip(ours.counts, theirs.counts, strict=True)
+        difference = np.array([one.f1 - other.f1 for one, other in pairs])
+        # An interval is for values from 0 to 1, and differences lie from -1 to 1.
+        ends = block_interval((difference + 1) / 2, blocks, seed=self.plan.first_seed)
+        low, high = (2 * end - 1 for end in ends)
+        mean = _round(difference.mean())
+        return {
+            "of": _OURS,
+            "from": _BASELINE,
+            "mean": mean,
+            "low": _round(low),
+            "high": _round(high),
         }
 
 
@@ -178,7 +208,8 @@ def show_evaluation(content: dict[str, Any]) -> None:
         f"{content['alerts']:,} of them alerts, {content['templates']:,} templates"
     )
     if content["base"] is not None:
-        say(f"base {content['base']}, trained on {', '.join(content['sources'])}")
+        sources = ", ".join(content["sources"])
+        say(f"base {content['base']} ({content['detector']}), trained on {sources}")
     learnt = f"{support['size']:,} labelled lines in a row"
     if support["kind"] == "chosen":
         learnt = (
@@ -198,6 +229,12 @@ def show_evaluation(content: dict[str, Any]) -> None:
         say("")
         say(f"The stream split by host into {content['by_host']['partitions']} partitions:")
         _show_methods(content["by_host"]["methods"])
+    if difference := content.get("difference"):
+        say("")
+        say(
+            f"F1 of {difference['of']} less that of {difference['from']}, task by task: "
+            f"{difference['mean']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})"
+        )
     say("")
     if any(name.endswith(ORACLE) for name in content["methods"]):
         say(

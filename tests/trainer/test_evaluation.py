@@ -284,8 +284,13 @@ def test_a_report_is_complete_and_the_same_again(
             assert 0 <= figures[key] <= 1
     assert content["methods"]["memory"]["unseen_recall"] == 0
     assert content["methods"]["keyword"]["f1"]["mean"] == 1  # every alert of the log has its word
+    difference = content["difference"]
+    pairs = [content["methods"][name]["f1_by_task"] for name in ("crosyslog", "logreg")]
+    assert difference["mean"] == pytest.approx(np.subtract(*pairs).mean(), abs=1e-5)
+    assert -1 <= difference["low"] <= difference["mean"] <= difference["high"] <= 1
     show_evaluation(content)
     shown = capsys.readouterr().out
+    assert f"less that of logreg, task by task: {difference['mean']:+.3f} (" in shown
     assert all(name in shown for name in METHODS)
     assert "a[bold]\\x1b.log" in shown
 
