@@ -16,6 +16,7 @@ from crosyslog.manifest import Manifest, SupportSummary, Threshold
 from trainer.evidence_adaptation import adapt_evidence, is_chosen
 from trainer.left_out import left_out_scores, quiet_threshold
 from trainer.maml import Lines, adapt_parameters, for_members, rates_of
+from trainer.self_estimate import SelfEstimate, self_estimate
 from trainer.tasks import LabelledStream, labelled_stream, windows_of
 
 if TYPE_CHECKING:
@@ -112,6 +113,28 @@ def adapt_to_stream(
     Raises:
         LabelError: the support is empty.
     """
+    return adapt_and_estimate(
+        base, support, system=system, quiet=quiet, version=version, command=command
+    )[0]
+
+
+def adapt_and_estimate(
+    base: Bundle,
+    support: LabelledStream,
+    *,
+    system: System,
+    quiet: bool = False,
+    version: str,
+    command: str,
+) -> tuple[Bundle, SelfEstimate | None]:
+    """The same, with how the model does on the support when it does not know it.
+
+    Returns:
+        The bundle, and the estimate: none for `maml_lstm`, or a support of one class.
+
+    Raises:
+        LabelError: the support is empty.
+    """
     if not len(support):
         raise LabelError(f"no labelled line to adapt {support.name} on")
     lines = np.bincount(support.rows, minlength=len(support.templates))
@@ -128,7 +151,9 @@ def adapt_to_stream(
             value=base_manifest.threshold.value,
             chosen=f"the base's, without inner steps: the support holds {only} alone",
         )
-    detector, scores = _adapted(base, support, alert, lines, with_scores=quiet)
+    detector, scores, estimate = _adapted(
+        base, support, alert, lines, threshold.value, with_scores=quiet
+    )
     if quiet and scores is not None:
         threshold = quiet_threshold(threshold, scores, support.labels)
     settings: dict[str, Any] = {
@@ -156,6 +181,7 @@ def adapt_to_stream(
         ),
         sources=base_manifest.sources,
         base=f"{base_manifest.target}/{base_manifest.version}",
+        figures=estimate.figures() if estimate else {},
         settings=settings,
         command=command,
     )
@@ -167,7 +193,7 @@ def adapt_to_stream(
         source=None,
         vectors=support.vectors,
     )
-    return Bundle(manifest, detector, table, sha256="")
+    return Bundle(manifest, detector, table, sha256=""), estimate
 
 
 def novel_below(vectors: NDArray[np.float32]) -> float:
@@ -188,22 +214,21 @@ def _adapted(
     support: LabelledStream,
     alert: NDArray[np.bool_],
     lines: NDArray[np.int64],
+    threshold: float,
     *,
     with_scores: bool,
-) -> tuple[Detector, NDArray[np.float32] | None]:
-    """The adapted detector, and the left-out scores of the support's lines where asked for, [N]."""
+) -> tuple[Detector, NDArray[np.float32] | None, SelfEstimate | None]:
+    """The adapted detector; the left-out scores of the lines, [N], and what they come to."""
+    inner = base.manifest.inner_loop
     if isinstance(base.detector, LstmDetector):
         scores = left_out_scores(base, support) if with_scores else None
-        return _after_inner_loop(base.detector, base.manifest.inner_loop, support), scores
-    detector, logits = adapt_evidence(
-        base.detector,
-        base.manifest.inner_loop,
-        support.templates,
-        support.vectors,
-        alert,
-        lines,
-    )
-    return detector, sigmoid(logits)[support.rows]
+        return _after_inner_loop(base.detector, inner, support), scores, None
+    adapted = adapt_evidence(base.detector, inner, support.templates, support.vectors, alert, lines)
+    of_templates = sigmoid(adapted.left_out)
+    estimate = None
+    if 0 < int(alert.sum()) < len(alert):
+        estimate = self_estimate(of_templates, adapted.regression, alert, threshold)
+    return adapted.detector, of_templates[support.rows], estimate
 
 
 def _steps(detector: Detector, inner: InnerLoop, lines: NDArray[np.int64]) -> int:

@@ -161,7 +161,7 @@ def model_of(base: Bundle, templates: Sequence[str], vectors: NDArray[np.float32
 
     def scores(labels: Mapping[int, bool]) -> NDArray[np.float32]:
         places = np.array(list(labels), dtype=np.int64)
-        adapted, left_out = adapt_evidence(
+        adapted, left_out, _ = adapt_evidence(
             detector,
             inner,
             [templates[place] for place in places],

@@ -5,7 +5,7 @@ Shapes: S templates of the support, F features, N lines.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,21 @@ MOST_TEMPLATES = 3000
 _LINES_A_TEMPLATE = 2
 
 
+class AdaptedEvidence(NamedTuple):
+    """A detector that knows a support, and what is said of that support when it is not known.
+
+    Attributes:
+        detector: the adapted one.
+        left_out: its logits of the support's templates, each as if it were not known, [S]; NaN
+            for those that were left aside.
+        regression: the same of the balanced logistic regression.
+    """
+
+    detector: EvidenceDetector
+    left_out: NDArray[np.float32]
+    regression: NDArray[np.float32]
+
+
 def adapt_evidence(
     base: EvidenceDetector,
     inner: InnerLoop,
@@ -35,7 +50,7 @@ def adapt_evidence(
     vectors: NDArray[np.float32],
     alert: NDArray[np.bool_],
     lines: NDArray[np.int64],
-) -> tuple[EvidenceDetector, NDArray[np.float32]]:
+) -> AdaptedEvidence:
     """Fits the support and, where its templates were chosen, takes the inner steps on it.
 
     Lines in a row hold bursts of texts that resemble each other. Left out, each is still easy to
@@ -51,10 +66,6 @@ def adapt_evidence(
         vectors: of these, [S, D].
         alert: their labels, [S].
         lines: labelled ones of each, [S].
-
-    Returns:
-        The adapted detector, and the logits of the support's templates, each as if it were not
-        known, [S]; NaN for those that were left aside.
     """
     rows = _compared(alert, lines)
     kept = [templates[row] for row in rows.tolist()]
@@ -82,10 +93,11 @@ def adapt_evidence(
             steps=steps,
         )
         member.load_state_dict({name: value.detach() for name, value in parameters.items()})
-    left_out = np.full(len(templates), np.nan, dtype=np.float32)
+    left_out, regression = np.full((2, len(templates)), np.nan, dtype=np.float32)
     with torch.inference_mode():
         left_out[rows] = adapted.logits(features).numpy()
-    return adapted, left_out
+    regression[rows] = fitted.regressions[:, 0]
+    return AdaptedEvidence(adapted, left_out, regression)
 
 
 def is_chosen(lines: NDArray[np.int64]) -> bool:

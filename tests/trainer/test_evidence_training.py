@@ -21,7 +21,7 @@ from crosyslog.threads import torch_threads
 from tests.fakes import FakeEncoder
 from tests.trainer.evidenced import TINY_EVIDENCE, evidence_base, evidence_stream
 from trainer import evidence_adaptation
-from trainer.adaptation import adapt_to_stream
+from trainer.adaptation import adapt_and_estimate, adapt_to_stream
 from trainer.asking import ask_in_rounds, contradicted, model_of, next_round
 from trainer.evidence_inner_loop import inner_steps
 from trainer.evidence_support import auc
@@ -214,6 +214,21 @@ def test_the_quiet_threshold_is_above_every_left_out_normal() -> None:
     usual, quiet = (adapted(evidence_base(*SYSTEMS), target(), quiet=q) for q in (False, True))
     assert quiet.manifest.threshold.value >= usual.manifest.threshold.value
     assert "quiet" in quiet.manifest.threshold.chosen
+
+
+def test_a_wrong_label_is_contradicted() -> None:
+    support = target()
+    wrong = int(np.flatnonzero(~support.labels)[3])
+    labels = support.labels.copy()
+    labels[wrong] = True
+    support = dataclasses.replace(support, labels=labels)
+    bundle, estimate = adapt_and_estimate(
+        evidence_base(*SYSTEMS), support, system=load_system("plain"), version="1", command=""
+    )
+    assert estimate is not None
+    assert support.rows[wrong] in estimate.contradicted
+    assert bundle.manifest.figures == estimate.figures()
+    assert 0.5 < bundle.manifest.figures["left_out_precision"] <= 1
 
 
 def test_a_large_support_is_compared_in_part(monkeypatch: pytest.MonkeyPatch) -> None:

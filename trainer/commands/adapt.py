@@ -11,6 +11,10 @@ from crosyslog.store import DEFAULT_BASE, DETECTORS, DetectorKind
 
 if TYPE_CHECKING:
     from crosyslog.bundle import Bundle
+    from trainer.self_estimate import SelfEstimate
+
+#: Contradicted labels that are printed; `--json` has all.
+_SHOWN = 5
 
 
 def adapt(
@@ -71,6 +75,7 @@ def adapt(
     from crosyslog.locations import default_cache
     from crosyslog.threads import torch_threads
     from trainer import adaptation
+    from trainer.tasks import labelled_stream
 
     origin = load_bundle(start)
     encoder = encoder_for([support], origin.manifest.encoder)
@@ -82,14 +87,13 @@ def adapt(
     words += ["--detector", detector] if detector else []
     words += ["--quiet-alerts"] if quiet_alerts else []
     with torch_threads(1):
-        bundle = adaptation.adapt(
+        adaptation.check_encoder(origin.manifest, encoder)
+        bundle, estimate = adaptation.adapt_and_estimate(
             origin,
-            support,
+            labelled_stream(target, support, encoder, cache),
             system=profile,
-            target=target,
-            encoder=encoder,
-            cache=cache,
             quiet=quiet_alerts,
+            version="unsaved",
             command=shlex.join([*words, "--base", base]),
         )
 
@@ -98,10 +102,17 @@ def adapt(
         write_bundle(folder, manifest, bundle.detector, bundle.support)
 
     version = models.add(target, write)
-    _report(bundle, version=version, store=models.root, json=json)
+    _report(bundle, estimate, version=version, store=models.root, json=json)
 
 
-def _report(bundle: "Bundle", *, version: str, store: Path, json: bool) -> None:
+def _report(
+    bundle: "Bundle",
+    estimate: "SelfEstimate | None",
+    *,
+    version: str,
+    store: Path,
+    json: bool,
+) -> None:
     from trainer.screen import say, say_facts, say_json
 
     manifest = bundle.manifest
@@ -131,6 +142,8 @@ def _report(bundle: "Bundle", *, version: str, store: Path, json: bool) -> None:
             "support": support.model_dump(),
             "one_class": one_class,
             "threshold": manifest.threshold.model_dump(),
+            "figures": manifest.figures,
+            "contradicted": _contradicted(bundle, estimate),
             "settings": manifest.settings,
             "notes": notes,
         }
@@ -146,6 +159,30 @@ def _report(bundle: "Bundle", *, version: str, store: Path, json: bool) -> None:
             ("detector", manifest.detector.kind),
             ("base", f"{manifest.base}, trained on {', '.join(manifest.sources)}"),
             ("threshold", f"{manifest.threshold.value}, {manifest.threshold.chosen}"),
+            *(_estimated(bundle, estimate) if estimate else []),
             *(("note", note) for note in notes),
         ]
     )
+
+
+def _estimated(bundle: "Bundle", estimate: "SelfEstimate") -> list[tuple[str, str]]:
+    """What is printed of a model's estimate of itself."""
+    facts = [
+        ("precision", f"{estimate.precision} templates taken for alerts, each left out in turn"),
+        ("recall", f"{estimate.recall} templates of alerts, each left out in turn"),
+        ("beside logreg", f"says something else of {estimate.disagreement} templates"),
+    ]
+    if count := len(estimate.contradicted):
+        facts.append(("contradicted", f"{count} labels; have another look at the first of them"))
+    doubtful = _contradicted(bundle, estimate)[:_SHOWN]
+    return facts + [("", f"{one['label']}: {one['template']}") for one in doubtful]
+
+
+def _contradicted(bundle: "Bundle", estimate: "SelfEstimate | None") -> list[dict[str, str]]:
+    """The templates whose label the others contradict, the most doubtful first."""
+    found = []
+    for row in estimate.contradicted if estimate else []:
+        given = bundle.support.row(row, named=True)
+        label = "alert" if given["alert"] else "normal"
+        found.append({"template": given["template"], "label": label})
+    return found
