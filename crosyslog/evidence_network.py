@@ -16,7 +16,7 @@ from torch.nn import functional
 from crosyslog.evidence import FEATURES, LabelledTemplates, SourceEvidence, SupportEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -136,8 +136,3 @@ class EvidenceDetector(nn.Module):
     def each(self) -> list[EvidenceMember]:
         """The members."""
         return cast("list[EvidenceMember]", list(self.members))
-
-    def load_members(self, parameters: Sequence[Mapping[str, Tensor]]) -> None:
-        """Takes over the parameters of each member."""
-        for member, its in zip(self.each(), parameters, strict=True):
-            member.load_state_dict(dict(its))

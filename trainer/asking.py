@@ -91,7 +91,7 @@ def ask_in_rounds(
     answer: Callable[[int], bool],
     model: Model,
 ) -> dict[int, bool]:
-    """Asks for labels as `trainer label` does, with a number of answers in all.
+    """Asks for labels in rounds, with a number of answers in all.
 
     The last tenth of the answers is for labels that the others contradict. Where fewer are
     contradicted, new templates take their place.
