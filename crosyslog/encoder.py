@@ -6,13 +6,15 @@ import ctypes
 import os
 from typing import TYPE_CHECKING, Protocol
 
-from crosyslog.errors import SettingError
+from crosyslog.errors import EncoderError, SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from crosyslog.manifest import EncoderReference
 
 #: The encoder that ships as a package: all-MiniLM-L6-v2, no download, works offline.
 DEFAULT_ENCODER = "minilm"
@@ -89,6 +91,39 @@ def load_encoder(
     from crosyslog.encoders.saved_bert import find_bert
 
     return BertEncoder(find_bert(name), chosen, precision)
+
+
+class EncoderOnDemand:
+    """The encoder that a model was made with, loaded when a text comes that no cache knows.
+
+    Loading takes seconds; whoever judges what was judged before need not wait for it.
+    """
+
+    def __init__(self, reference: EncoderReference) -> None:
+        self.id, self.name, self.dim = reference.id, reference.name, reference.dim
+        self._precision = reference.precision
+        self._loaded: Encoder | None = None
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return self._loaded.device if self._loaded is not None else choose_device("auto")
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors of the texts, float32 [n, dim].
+
+        Raises:
+            EncoderError: there is no such encoder here, or it is another than it was.
+        """
+        if self._loaded is None:
+            loaded = load_encoder(self.name, precision=self._precision)
+            if loaded.id != self.id:
+                raise EncoderError(
+                    f"the encoder {self.name} is {loaded.id} here, and {self.id} is needed: "
+                    "install the one that the model was made with"
+                )
+            self._loaded = loaded
+        return self._loaded.encode(texts)
 
 
 def choose_device(device: str) -> str:

@@ -5,11 +5,11 @@ The names of the log record are those of OpenTelemetry's log data model; times a
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from crosyslog.masking import template_id
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -153,7 +153,7 @@ def build_events(
                     "score": round(line["score"], 6),
                     "threshold": scorer.threshold,
                     "template": template,
-                    "template_id": _template_id(template),
+                    "template_id": template_id(template),
                     "novel": line["novel"],
                     "nearest": reasons[template],
                     "model": model,
@@ -174,8 +174,3 @@ def to_json(event: dict[str, Any]) -> bytes:
 def _reason(nearest: Nearest) -> dict[str, Any]:
     reason = nearest._asdict() | {"similarity": round(nearest.similarity, 4)}
     return {name: value for name, value in reason.items() if value is not None}
-
-
-@lru_cache(maxsize=10_000)
-def _template_id(template: str) -> str:
-    return hashlib.blake2b(template.encode(), digest_size=8).hexdigest()

@@ -6,6 +6,8 @@ Masking is part of a model, since a template that changes has another vector: a 
 
 from __future__ import annotations
 
+import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,3 +49,9 @@ def mask(texts: pl.Series) -> pl.Series:
         masked = masked.str.replace_all(pattern, replacement)
     masked = masked.str.strip_chars(" ,").str.slice(0, MAX_CHARACTERS).str.strip_chars(" ,")
     return texts.to_frame("text").select(masked).to_series().rename(texts.name)
+
+
+@lru_cache(maxsize=10_000)
+def template_id(template: str) -> str:
+    """A digest that names a template where its text may not, or might change: 16 hex digits."""
+    return hashlib.blake2b(template.encode(), digest_size=8).hexdigest()

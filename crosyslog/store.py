@@ -1,6 +1,7 @@
 """The store: adapted bundles by target and version, and which one is current.
 
 `<store>/<target>/<version>/` and a file `<store>/<target>/current` that is replaced atomically.
+Beside them, `labels.csv` holds what `trainer label` was told.
 The bases that ship with the package are found here too.
 """
 
@@ -30,7 +31,7 @@ DEFAULT_BASE = "base"
 DetectorKind = Literal["evidence", "maml_lstm"]
 DETECTORS: tuple[DetectorKind, ...] = get_args(DetectorKind)
 
-_CURRENT = "current"
+_CURRENT, _LABELS = "current", "labels.csv"
 _VERSION = re.compile(r"\d{4,}")
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _TOPIC_ENDINGS = ("-logs", "_logs", ".logs")
@@ -74,6 +75,10 @@ class Store:
                 f"choose one with `trainer models use {target} VERSION`"
             )
         return version
+
+    def labels(self, target: str) -> Path:
+        """The file of a target's labels that `trainer label` keeps; it need not exist."""
+        return self._folder(target) / _LABELS
 
     def path(self, target: str, version: str) -> Path:
         """The folder of a bundle.

@@ -14,12 +14,17 @@ ALERT_WORDS = (
     "unreachable", "violation", "warn",
 )  # fmt: skip
 
-_ALERT_WORD = re.compile(rf"(?<![a-z])(?:{'|'.join(ALERT_WORDS)})", re.IGNORECASE)
+_ALERT_WORD = re.compile(rf"(?<![a-z])(?:{'|'.join(ALERT_WORDS)})[a-z]*", re.IGNORECASE)
 
 
 def alert_words(text: str) -> int:
     """How many words of a text begin with an alert word."""
     return len(_ALERT_WORD.findall(text))
+
+
+def found_alert_words(text: str) -> list[str]:
+    """The distinct ones of these, as they stand there."""
+    return list(dict.fromkeys(_ALERT_WORD.findall(text)))
 
 
 def words_and_pairs(template: str) -> list[str]:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+#: Candidates that get another look at a time.
+_AT_ONCE = 32
+
 
 def facility_location(
     vectors: NDArray[np.float32],
@@ -41,12 +44,32 @@ def facility_location(
     for row in taken:
         left[row] = False
         best = np.maximum(best, similarity[row])
+    # What each would have added when it was last looked at. It never adds more later on, so only
+    # those need another look that might still be the best (Minoux 1978).
+    bounds = np.where(left, np.maximum(similarity - best, 0) @ weights, -1)
     chosen = []
     for _ in range(min(size, int(left.sum()))):
-        # Of a candidate (a row), what it would add to each template (a column).
-        gains = np.maximum(similarity - best, 0) @ weights
-        row = int(np.argmax(np.where(left, gains, -1)))
-        left[row] = False
+        row = _most_gained(similarity, best, weights, bounds)
+        bounds[row] = -1
         chosen.append(row)
         best = np.maximum(best, similarity[row])
     return np.array(chosen, dtype=np.int64)
+
+
+def _most_gained(
+    similarity: NDArray[np.float32],
+    best: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    bounds: NDArray[np.float32],
+) -> int:
+    """The row that adds most; brings bounds up to date as far as that takes."""
+    fresh = np.zeros(len(bounds), dtype=np.bool_)
+    while True:
+        rows = np.argsort(-bounds, kind="stable")[:_AT_ONCE]
+        if fresh[rows[0]]:
+            return int(rows[0])
+        stale = rows[~fresh[rows]]
+        gains = np.maximum(similarity[stale] - best, 0) @ weights
+        # Rounding may lift a gain above its bound, and nothing but that.
+        bounds[stale] = np.where(bounds[stale] < 0, -1, np.minimum(gains, bounds[stale]))
+        fresh[stale] = True

@@ -13,6 +13,7 @@ from trainer.commands import (
     adapt,
     download,
     evaluate,
+    label,
     models,
     prepare,
     simulate,
@@ -40,6 +41,7 @@ app.command("download")(download.download)
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("tune")(tune.tune)
+app.command("label")(label.label)
 app.command("adapt")(adapt.adapt)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")

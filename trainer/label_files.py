@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 #: What a label can be called.
-_WORDS = {"alert": True, "1": True, "normal": False, "0": False, "-": False}
+ALERT = frozenset({"alert", "anomaly", "1"})
+NORMAL = frozenset({"normal", "0", "-"})
+_WORDS = dict.fromkeys(ALERT, True) | dict.fromkeys(NORMAL, False)
 
 
 def with_labels(lines: pl.DataFrame, path: Path, log: str) -> pl.DataFrame:
@@ -23,7 +25,7 @@ def with_labels(lines: pl.DataFrame, path: Path, log: str) -> pl.DataFrame:
     Args:
         lines: all lines of the log.
         path: a CSV file with a header: `line`, the line's number counted from 1 as editors count,
-            and `label`: `alert` or `1`, `normal`, `0` or `-`.
+            and `label`: `alert`, `anomaly` or `1`; `normal`, `0` or `-`.
         log: how an error calls the log.
 
     Raises:
@@ -37,7 +39,7 @@ def with_labels(lines: pl.DataFrame, path: Path, log: str) -> pl.DataFrame:
     except FileNotFoundError as error:
         raise LabelError(f"cannot read the labels {path}: there is no such file") from error
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise LabelError(f"the labels {path} are no CSV file: {_first_line(error)}") from error
+        raise LabelError(f"the labels {path} are no CSV file: {first_line(error)}") from error
     if not {"line", "label"} <= set(table.columns):
         raise LabelError(
             f"the labels {path} lack a header: the columns are `line` (counted from 1) and `label` "
@@ -77,5 +79,6 @@ def with_labels(lines: pl.DataFrame, path: Path, log: str) -> pl.DataFrame:
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without what follows in further lines."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.encoder import Encoder
     from crosyslog.manifest import EncoderReference
-    from trainer.labelled_lines import LabelledLines
+    from trainer.labelled_lines import KnownVectors, LabelledLines
+    from trainer.prepared_logs import PreparedLog
 
 
 #: Lines that are read at once where single ones are looked for.
 _LINES_AT_ONCE = 100_000
 
 
-def system_of(target: str, given: str | None, log: Path) -> System:
+def system_of(target: str, given: str | None, log: Path | None) -> System:
     """The profile of a target's lines: the given one, else that of its name.
 
     Of another name, it is that of the prepared log, else plain.
@@ -38,7 +39,7 @@ def system_of(target: str, given: str | None, log: Path) -> System:
         return load_system(given)
     if target in system_names():
         return load_system(target)
-    if log.is_dir():
+    if log is not None and log.is_dir():
         from trainer.prepared_logs import PreparedLog
 
         return PreparedLog(log).manifest.system
@@ -68,13 +69,22 @@ def read_labelled(path: Path, system: System, labels: Path | None = None) -> "La
 
         return number_lines(with_labels(_read(path, system), labels, str(path)), str(path))
     if "label" not in system.groups:
-        raise LabelError(
+        raise no_labels_known(system, path)
+    if path.is_dir():
+        return prepared_log(path, system).labelled()
+    return number_lines(_read(path, system), str(path), system.fields.normal)
+
+
+def no_labels_known(system: System, path: Path) -> LabelError:
+    """What is raised where no line of a log has a label."""
+    if "label" not in system.groups:
+        return LabelError(
             f"the profile {system.name} knows no labels: say with --system which system wrote "
             f"{path} ({_labelled_systems()}, or a profile of your own), or give --labels FILE"
         )
-    if path.is_dir():
-        return _read_prepared(path, system)
-    return number_lines(_read(path, system), str(path), system.fields.normal)
+    from trainer.labelled_lines import no_labels
+
+    return no_labels(str(path), system.fields.normal)
 
 
 def raw_lines(path: Path, offsets: "NDArray[np.int64]") -> "Callable[[list[int]], dict[int, str]]":
@@ -102,13 +112,11 @@ def raw_lines(path: Path, offsets: "NDArray[np.int64]") -> "Callable[[list[int]]
 
 def _read(path: Path, system: System) -> "pl.DataFrame":
     from crosyslog.lines import read_lines
+    from trainer.whole_logs import not_of
 
     lines = read_lines(path, system)
     if not lines["split"].any():
-        raise InputError(
-            f"{path} is no log of {system.name}: none of its {lines.height:,} lines splits; "
-            f"see `trainer systems check {system.name} FILE`"
-        )
+        raise not_of(path, system, lines.height)
     return lines
 
 
@@ -126,15 +134,25 @@ def encoder_for(
         EncoderError: it is not here, or the logs were prepared with another one.
     """
     if logs and (known := logs[0].vectors) is not None and all(log.vectors for log in logs):
-        if wanted is not None and wanted.id != known.id:
-            raise EncoderError(
-                f"the log was prepared with the encoder {known.id}, and the base was trained with "
-                f"{wanted.id}: prepare it with that one ({wanted.name}), or name the log itself"
-            )
+        if wanted is not None:
+            require_encoder(known, wanted)
         return known
     from crosyslog.encoder import load_encoder
 
     return load_encoder(wanted.name, precision=wanted.precision) if wanted else load_encoder()
+
+
+def require_encoder(known: "KnownVectors", wanted: "EncoderReference") -> None:
+    """Refuses the vectors of a prepared log that are of another encoder than the base's.
+
+    Raises:
+        EncoderError: they are.
+    """
+    if wanted.id != known.id:
+        raise EncoderError(
+            f"the log was prepared with the encoder {known.id}, and the base was trained with "
+            f"{wanted.id}: prepare it with that one ({wanted.name}), or name the log itself"
+        )
 
 
 def cache_for(log: "LabelledLines") -> "EmbeddingCache":
@@ -149,11 +167,15 @@ def encode_with_progress(
     logs: Sequence["LabelledLines"], encoder: "Encoder", cache: "EmbeddingCache"
 ) -> None:
     """Puts the vectors that are not known yet into the cache, behind a progress bar."""
+    texts = sorted({text for log in logs if log.vectors is None for text in log.templates})
+    if texts:
+        encode_texts(texts, encoder, cache)
+
+
+def encode_texts(texts: Sequence[str], encoder: "Encoder", cache: "EmbeddingCache") -> None:
+    """Puts the vectors of distinct templates into a cache, behind a progress bar."""
     from trainer.labelled_lines import encode_in_pieces
 
-    texts = sorted({text for log in logs if log.vectors is None for text in log.templates})
-    if not texts:
-        return
     with progress("encoding templates", len(texts)) as moved:
         done = 0
         for rows, _ in encode_in_pieces(texts, encoder, cache):
@@ -161,22 +183,67 @@ def encode_with_progress(
             moved(done)
 
 
-def _read_prepared(folder: Path, system: System) -> "LabelledLines":
+def prepared_log(folder: Path, system: System) -> "PreparedLog":
+    """A prepared log of a system.
+
+    Raises:
+        InputError: the folder is none, or was made with another profile.
+    """
     from trainer.prepared_logs import PreparedLog
 
     log = PreparedLog(folder)
     own = log.manifest.system
     if own.name != system.name:
         raise InputError(f"{folder} is a prepared log of {own.name}, not of {system.name}")
-    if _how_it_splits(own) != _how_it_splits(system):
+    if how_it_splits(own) != how_it_splits(system):
         raise InputError(
             f"the prepared log {folder} was made with another profile {own.name} than there is "
             "now: prepare the log again"
         )
-    return log.labelled()
+    return log
 
 
-def _how_it_splits(system: System) -> dict[str, Any]:
+def encoder_of(
+    wanted: "EncoderReference", texts: Sequence[str], known: "KnownVectors | None"
+) -> "Encoder":
+    """What gives the vectors of some templates: those of a prepared log, if it has all of them.
+
+    Args:
+        wanted: the encoder of the base.
+        texts: the templates.
+        known: the vectors of a prepared log.
+
+    Raises:
+        EncoderError: the log was prepared with another encoder.
+    """
+    from crosyslog.encoder import EncoderOnDemand
+
+    if known is not None:
+        require_encoder(known, wanted)
+        if all(text in known.rows for text in texts):
+            return known
+    return EncoderOnDemand(wanted)
+
+
+def vectors_of(
+    texts: Sequence[str], wanted: "EncoderReference", known: "KnownVectors | None"
+) -> "NDArray[np.float32]":
+    """The vectors of distinct templates, [T, D]; those that no cache knows behind a progress bar.
+
+    Raises:
+        EncoderError: the encoder is not here, or the log was prepared with another one.
+    """
+    from crosyslog.embedding_cache import EmbeddingCache
+    from crosyslog.locations import default_cache
+
+    encoder = encoder_of(wanted, texts, known)
+    cache = EmbeddingCache(None if encoder is known else default_cache())
+    encode_texts(texts, encoder, cache)
+    return cache.vectors(texts, encoder)
+
+
+def how_it_splits(system: System) -> dict[str, Any]:
+    """All of a profile that decides what becomes of a line."""
     return system.model_dump(exclude={"description", "examples"})
 
 

@@ -22,6 +22,7 @@ from crosyslog.manifest import EncoderReference, checksum
 from crosyslog.masking import MASKING_VERSION
 from crosyslog.systems import System
 from trainer.labelled_lines import KnownVectors, LabelledLines, no_labels
+from trainer.whole_logs import WholeLog, labels_and_times
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,37 +109,53 @@ class PreparedLog:
         """
         import polars as pl
 
-        manifest = self.manifest
-        parts = [
-            self._parquet(name, ["line", "label", "template", "host"]).filter(
-                pl.col("label").is_not_null()
-            )
-            for name in manifest.files
-            if LINES.fullmatch(name)
-        ]
-        lines = pl.concat(parts)
+        lines = self._lines(["line", "label", "template", "host"]).filter(
+            pl.col("label").is_not_null()
+        )
         if lines.is_empty():
-            raise no_labels(str(self.folder), manifest.system.fields.normal)
-        numbers = lines["template"].to_numpy()
+            raise no_labels(str(self.folder), self.manifest.system.fields.normal)
+        templates, rows, vectors = self._used(lines["template"].to_numpy())
+        return LabelledLines(
+            templates,
+            rows,
+            lines["label"].to_numpy().astype(np.bool_),
+            lines["line"].to_numpy(),
+            vectors,
+            lines["host"].to_numpy().astype(np.uint32),
+        )
+
+    def whole(self) -> WholeLog:
+        """All lines, with the vectors of their templates.
+
+        Raises:
+            InputError: a file is missing, or is not what the manifest says.
+        """
+        lines = self._lines(["label", "template", "time"])
+        templates, rows, vectors = self._used(lines["template"].to_numpy())
+        return WholeLog(templates, rows, *labels_and_times(lines), vectors)
+
+    def _lines(self, columns: list[str]) -> pl.DataFrame:
+        import polars as pl
+
+        names = [name for name in self.manifest.files if LINES.fullmatch(name)]
+        return pl.concat([self._parquet(name, columns) for name in names])
+
+    def _used(
+        self, numbers: NDArray[np.int64]
+    ) -> tuple[list[str], NDArray[np.int64], KnownVectors]:
+        """The templates of some lines, the row of each line's among these, and their vectors."""
+        import polars as pl
+
         table = self._parquet(TEMPLATES, ["text"])
         vectors = self._vectors()
         if table.height != len(vectors) or int(numbers.max()) >= table.height:
             raise self._damaged("its files do not fit each other")
-        # Templates of lines without a label are left out, as from a log.
+        # Templates that no line has are left out, as from a log.
         used = np.bincount(numbers, minlength=table.height) > 0
         templates = table["text"].filter(pl.Series(used)).to_list()
-        return LabelledLines(
-            templates,
-            (np.cumsum(used) - 1)[numbers],
-            lines["label"].to_numpy().astype(np.bool_),
-            lines["line"].to_numpy(),
-            KnownVectors(
-                manifest.encoder,
-                {template: row for row, template in enumerate(templates)},
-                vectors[used],
-            ),
-            lines["host"].to_numpy().astype(np.uint32),
-        )
+        known = {template: row for row, template in enumerate(templates)}
+        rows = (np.cumsum(used) - 1)[numbers]
+        return templates, rows, KnownVectors(self.manifest.encoder, known, vectors[used])
 
     def _parquet(self, name: str, columns: list[str]) -> pl.DataFrame:
         import polars as pl

@@ -103,10 +103,17 @@ def self_estimate(
     flagged, truth = scores[rows] >= threshold, alert[rows]
     doubt = np.where(truth, 1 - scores[rows], scores[rows])
     order = np.argsort(-doubt, kind="stable")
-    hits = int((flagged & truth).sum())
     return SelfEstimate(
-        Rate(hits, int(flagged.sum())),
-        Rate(hits, int(truth.sum())),
+        *left_out_rates(scores[rows], truth, threshold),
         Rate(int((flagged != (regression[rows] > 0)).sum()), len(rows)),
         [int(rows[place]) for place in order if flagged[place] != truth[place]],
     )
+
+
+def left_out_rates(
+    scores: NDArray[np.float32], alert: NDArray[np.bool_], threshold: float
+) -> tuple[Rate, Rate]:
+    """Precision and recall over templates whose left-out scores are compared with their labels."""
+    flagged = scores >= threshold
+    hits = int((flagged & alert).sum())
+    return Rate(hits, int(flagged.sum())), Rate(hits, int(alert.sum()))

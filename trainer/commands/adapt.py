@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosyslog.errors import LabelError
 from crosyslog.store import DEFAULT_BASE, DETECTORS, DetectorKind
 
 if TYPE_CHECKING:
     from crosyslog.bundle import Bundle
+    from trainer.given_support import GivenSupport
+    from trainer.rest_of_log import RestOfLog
     from trainer.self_estimate import SelfEstimate
 
-#: Contradicted labels that are printed; `--json` has all.
+#: Contradicted labels, and alerts on the rest of the log, that are printed; `--json` has more.
 _SHOWN = 5
 
 
@@ -22,11 +23,14 @@ def adapt(
     target: Annotated[str, typer.Option(metavar="NAME", help="the system to adapt to")],
     log: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="a labelled log, or a prepared one: all labels are used"),
+        typer.Option(metavar="PATH", help="its log, or a prepared one: all labels are used"),
     ] = None,
     labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="labels of the log's lines, as CSV: line,label"),
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="labels as CSV, of templates (template,label) or of the log's lines (line,label)",
+        ),
     ] = None,
     system: Annotated[
         str | None,
@@ -49,65 +53,67 @@ def adapt(
     store: Annotated[Path | None, typer.Option(metavar="DIR", help="where models are kept")] = None,
     json: Annotated[bool, typer.Option("--json", help="report as JSON")] = False,
 ) -> None:
-    """Adapts a base to a system from labelled lines, and stores the model for the agent."""
-    if log is None:
-        raise LabelError(
-            f"no labels to adapt to {target} with: give a labelled log with --log FILE; to try it "
-            "out, `trainer simulate` writes one"
-        )
+    """Adapts a base to a system from labels, and stores the model for the agent.
+
+    Without --log and --labels, from the answers to `trainer label`, or from the target's log in
+    the data folder.
+    """
     from crosyslog.locations import default_store
     from crosyslog.store import Store, base_path
-    from trainer.labelled_logs import (
-        encode_with_progress,
-        encoder_for,
-        read_labelled,
-        system_of,
-    )
+    from trainer.given_support import given_support
 
     models = Store(store or default_store())
     models.versions(target)  # refuses an impossible name before any work
-    profile = system_of(target, system, log)
     start = base_path(base, detector)
-    support = read_labelled(log, profile, labels)
+    given = given_support(target, log, labels or [], system, models)
 
     from crosyslog.bundle import load_bundle, write_bundle
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.locations import default_cache
     from crosyslog.threads import torch_threads
     from trainer import adaptation
-    from trainer.tasks import labelled_stream
+    from trainer.labelled_logs import encode_texts, encoder_of
+    from trainer.rest_of_log import judge_rest
+    from trainer.tasks import LabelledStream
 
     origin = load_bundle(start)
-    encoder = encoder_for([support], origin.manifest.encoder)
-    cache = EmbeddingCache(default_cache())
-    encode_with_progress([support], encoder, cache)
-    words = ["trainer", "adapt", "--target", target, "--log", log.name]
-    words += ["--labels", labels.name] if labels else []
+    whole = given.log
+    texts = sorted({*given.templates, *(whole.templates if whole is not None else ())})
+    encoder = encoder_of(origin.manifest.encoder, texts, whole.vectors if whole else None)
+    prepared = whole is not None and encoder is whole.vectors
+    cache = EmbeddingCache(None if prepared else default_cache())
+    encode_texts(texts, encoder, cache)
+    words = ["trainer", "adapt", "--target", target]
+    words += ["--log", log.name] if log is not None else []
+    words += [word for path in labels or [] for word in ("--labels", path.name)]
     words += ["--system", system] if system else []
     words += ["--detector", detector] if detector else []
     words += ["--quiet-alerts"] if quiet_alerts else []
+    vectors = cache.vectors(given.templates, encoder)
     with torch_threads(1):
-        adaptation.check_encoder(origin.manifest, encoder)
         bundle, estimate = adaptation.adapt_and_estimate(
             origin,
-            labelled_stream(target, support, encoder, cache),
-            system=profile,
+            LabelledStream(target, given.templates, vectors, given.rows, given.labels),
+            system=given.system,
             quiet=quiet_alerts,
             version="unsaved",
             command=shlex.join([*words, "--base", base]),
         )
+        rest = judge_rest(bundle, whole, encoder, cache) if whole is not None else None
 
     def write(folder: Path, version: str) -> None:
         manifest = bundle.manifest.model_copy(update={"version": version})
         write_bundle(folder, manifest, bundle.detector, bundle.support)
 
     version = models.add(target, write)
-    _report(bundle, estimate, version=version, store=models.root, json=json)
+    _report(bundle, estimate, rest, given, version=version, store=models.root, json=json)
 
 
 def _report(
     bundle: "Bundle",
     estimate: "SelfEstimate | None",
+    rest: "RestOfLog | None",
+    given: "GivenSupport",
     *,
     version: str,
     store: Path,
@@ -117,7 +123,7 @@ def _report(
 
     manifest = bundle.manifest
     assert manifest.system is not None  # noqa: S101 - an adapted bundle has a profile
-    support, notes = manifest.support, []
+    support, notes = manifest.support, list(given.notes)
     one_class = support.alerts in {0, support.lines}
     if one_class:
         only = "alerts" if support.alerts else "normal lines"
@@ -139,11 +145,13 @@ def _report(
             "base": manifest.base,
             "detector": manifest.detector.kind,
             "sources": list(manifest.sources),
+            "files": given.files,
             "support": support.model_dump(),
             "one_class": one_class,
             "threshold": manifest.threshold.model_dump(),
             "figures": manifest.figures,
             "contradicted": _contradicted(bundle, estimate),
+            "rest": _rest_content(rest) if rest else None,
             "settings": manifest.settings,
             "notes": notes,
         }
@@ -153,13 +161,15 @@ def _report(
     say(f"{manifest.target}: version {version} is stored in {store} and in use")
     say_facts(
         [
-            ("learnt from", f"{support.lines:,} lines, {support.alerts:,} of them alerts"),
+            ("learnt from", f"{support.lines:,} labels, {support.alerts:,} of them of alerts"),
+            ("given in", ", ".join(given.files)),
             ("templates", f"{support.alert_templates} of alerts, {normal} of normal lines"),
             ("lines split by", manifest.system.name),
             ("detector", manifest.detector.kind),
             ("base", f"{manifest.base}, trained on {', '.join(manifest.sources)}"),
             ("threshold", f"{manifest.threshold.value}, {manifest.threshold.chosen}"),
             *(_estimated(bundle, estimate) if estimate else []),
+            *(_on_the_rest(rest) if rest else []),
             *(("note", note) for note in notes),
         ]
     )
@@ -173,7 +183,7 @@ def _estimated(bundle: "Bundle", estimate: "SelfEstimate") -> list[tuple[str, st
         ("beside logreg", f"says something else of {estimate.disagreement} templates"),
     ]
     if count := len(estimate.contradicted):
-        facts.append(("contradicted", f"{count} labels; have another look at the first of them"))
+        facts.append(("contradicted", f"{count} by the other labels; have another look at:"))
     doubtful = _contradicted(bundle, estimate)[:_SHOWN]
     return facts + [("", f"{one['label']}: {one['template']}") for one in doubtful]
 
@@ -186,3 +196,29 @@ def _contradicted(bundle: "Bundle", estimate: "SelfEstimate | None") -> list[dic
         label = "alert" if given["alert"] else "normal"
         found.append({"template": given["template"], "label": label})
     return found
+
+
+def _on_the_rest(rest: "RestOfLog") -> list[tuple[str, str]]:
+    """What is printed of the lines that have no label."""
+    often = f"{rest.per_hour:,.2f} an hour" if rest.per_hour is not None else "times unknown"
+    found = f"{rest.lines:,} lines without label: {rest.alerts:,} alerts, {often}"
+    facts = [("on the rest", found)]
+    for alert in rest.told[:_SHOWN]:
+        near = alert.nearest
+        like = f", {near.similarity:.2f} like `{near.template}` ({near.label})" if near else ""
+        why = "labelled so" if alert.labelled else f"score {alert.score:.2f}{like}"
+        facts.append(("", f"{alert.lines:,} of `{alert.template}`: {why}"))
+    return facts
+
+
+def _rest_content(rest: "RestOfLog") -> dict[str, Any]:
+    return {
+        "lines": rest.lines,
+        "alerts": rest.alerts,
+        "hours": rest.hours,
+        "alerts_per_hour": rest.per_hour,
+        "told": [
+            alert._asdict() | {"nearest": alert.nearest._asdict() if alert.nearest else None}
+            for alert in rest.told
+        ],
+    }

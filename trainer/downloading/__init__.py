@@ -6,7 +6,7 @@ together, so that a log appears under its name when it is whole and checked, and
 """
 
 from trainer.downloading.catalogue import Dataset, find_dataset, load_datasets
-from trainer.downloading.delivery import Download, download
+from trainer.downloading.delivery import Download, download, downloaded_logs
 from trainer.downloading.fetching import Patience, Report
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Patience",
     "Report",
     "download",
+    "downloaded_logs",
     "find_dataset",
     "load_datasets",
 ]

@@ -22,7 +22,7 @@ from typing import Any
 
 from crosyslog.errors import InputError, SettingError
 from trainer.downloading.archives import part_of, unpack
-from trainer.downloading.catalogue import Dataset
+from trainer.downloading.catalogue import Dataset, load_datasets
 from trainer.downloading.fetching import Patience, Report, discard, fetch
 
 #: What tells in a folder that its data set is whole.
@@ -91,6 +91,15 @@ def download(
         size=sum(sizes.values()),
         fetched=there is None,
     )
+
+
+def downloaded_logs(name: str, root: Path) -> tuple[Path, ...]:
+    """The logs of a data set, if it lies whole in a folder of logs; none if not, or not known."""
+    dataset = load_datasets().get(name)
+    if dataset is None or _receipt(dataset, root / name) is None:
+        return ()
+    logs = (one for one in dataset.file_names if one not in dataset.others)
+    return tuple(root / name / one for one in logs)
 
 
 def _bring(dataset: Dataset, folder: Path, report: Report, patience: Patience) -> None:

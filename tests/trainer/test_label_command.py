@@ -1,0 +1,339 @@
+"""`trainer label` and what `trainer adapt` makes of its answers, as a user sees them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pty
+import select
+import signal
+import sys
+import termios
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from crosyslog import terminal
+from crosyslog.bundle import load_bundle, write_bundle
+from crosyslog.store import Store
+from tests.trainer.evidenced import RIGHT, evidence_base, evidence_stream
+from tests.trainer.made import write_log
+from trainer.cli import app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+@pytest.fixture
+def texts() -> list[str]:
+    stream = evidence_stream("target", 9, 3_000)
+    return [stream.templates[row] for row in stream.rows.tolist()]
+
+
+@pytest.fixture
+def log(here: Path, texts: list[str]) -> Path:
+    """A log of Spirit without labels; its last line would act on a terminal."""
+    write_log(here / "spirit.log", texts, np.zeros(len(texts), dtype=np.bool_))
+    lines = (here / "spirit.log").read_text(encoding="utf-8").splitlines()
+    bare = [line.partition(" ")[2] for line in lines]
+    bare[-1] += "\x1b[2J"
+    (here / "spirit.log").write_text("\n".join(bare) + "\n", encoding="utf-8")
+    return here / "spirit.log"
+
+
+@pytest.fixture
+def base(here: Path) -> Path:
+    made = evidence_base("one", "two", "three")
+    write_bundle(here / "base", made.manifest, made.detector, made.support)
+    return here / "base"
+
+
+def truth(text: str) -> bool:
+    return not any(word in RIGHT for word in text.split(" "))
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def fill_in(path: Path, most: int | None = None) -> None:
+    """Answers what a file asks for."""
+    rows = rows_of(path)
+    for row in rows[:most]:
+        row["label"] = "alert" if truth(row["template"]) else "normal"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+class Commands:
+    """Runs `trainer`."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+
+    def says(self, *arguments: object) -> str:
+        assert terminal.run(app, [str(argument) for argument in arguments]) == 0
+        return self._capfd.readouterr().out
+
+    def reports(self, *arguments: object) -> Any:  # noqa: ANN401 - whatever JSON can hold
+        return json.loads(self.says(*arguments, "--json"))
+
+    def refuses(self, *arguments: object) -> str:
+        assert terminal.run(app, [str(argument) for argument in arguments]) == 2
+        printed = self._capfd.readouterr()
+        assert printed.out == ""
+        assert printed.err.count("\n") == 1
+        return printed.err
+
+
+@pytest.fixture
+def trainer(capfd: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(capfd)
+
+
+def test_a_file_is_filled_in_and_given_back(
+    trainer: Commands, here: Path, log: Path, base: Path
+) -> None:
+    label = ("label", "--target", "spirit", "--log", log, "--base", base)
+    first = trainer.reports(*label, "--suggest", 20, "--output", "first.csv")
+    assert (first["suggested"], first["labels"]) == (20, {"normal": 0, "alert": 0, "unsure": 0})
+    rows = rows_of(here / "first.csv")
+    assert {row["label"] for row in rows} == {""}
+    assert all(row["template"].removeprefix("kernel ") in row["example"] for row in rows)
+    assert {row["guess"] for row in rows} <= {"alert", "normal"}
+    fill_in(here / "first.csv")
+    second = trainer.reports(
+        *label, "--answers", "first.csv", "--suggest", 30, "--output", "second.csv"
+    )
+    assert (second["taken"], second["suggested"]) == (20, 30)
+    assert second["labels"]["normal"] + second["labels"]["alert"] == 20
+    assert 0 < second["coverage"]["labelled"] < second["coverage"]["alike"]
+    fill_in(here / "second.csv", most=25)
+    shown = trainer.says("label", "--target", "spirit", "--answers", "second.csv")
+    assert "25 answers are taken in" in shown
+    assert "45 templates have an answer" in shown
+    assert "`trainer adapt --target spirit` learns from them" in shown
+    # Twice is once: nothing is added.
+    before = (here / "store" / "spirit" / "labels.csv").read_bytes()
+    trainer.says("label", "--target", "spirit", "--answers", "second.csv")
+    assert (here / "store" / "spirit" / "labels.csv").read_bytes() == before
+
+
+def test_adapt_learns_from_what_was_answered(
+    trainer: Commands, here: Path, log: Path, base: Path, texts: Sequence[str]
+) -> None:
+    label = ("label", "--target", "spirit", "--log", log, "--base", base)
+    trainer.reports(*label, "--suggest", 60, "--output", "ask.csv")
+    fill_in(here / "ask.csv")
+    trainer.reports("label", "--target", "spirit", "--answers", "ask.csv")
+    report = trainer.reports("adapt", "--target", "spirit", "--base", base)
+    assert report["files"] == ["labels.csv"]
+    assert (report["support"]["lines"], report["support"]["templates"]) == (60, 60)
+    assert report["rest"] is None
+    assert report["settings"]["inner_steps"] == 1
+    from_file = trainer.reports(
+        "adapt", "--target", "spirit", "--base", base, "--labels", "ask.csv", "--log", log
+    )
+    assert from_file["files"] == ["spirit.log", "ask.csv"]
+    assert from_file["support"] == report["support"]
+    store = Store(here / "store")
+    one, two = (load_bundle(store.path("spirit", version)) for version in ("0001", "0002"))
+    ordered = one.support.sort("template")
+    assert ordered.equals(two.support.sort("template"))
+    rest = from_file["rest"]
+    assert rest["lines"] == len(texts)
+    alerts = sum(map(truth, texts))
+    assert abs(rest["alerts"] - alerts) < 0.2 * alerts
+    assert rest["hours"] == pytest.approx((len(texts) - 1) / 3600)
+    assert rest["alerts_per_hour"] == pytest.approx(rest["alerts"] / rest["hours"])
+    told = rest["told"]
+    assert [one["labelled"] for one in told] == sorted(one["labelled"] for one in told)
+    assert np.mean([truth(one["template"]) for one in told]) > 0.8
+    assert all(one["nearest"]["template"] != one["template"] for one in told)
+    shown = trainer.says("adapt", "--target", "spirit", "--base", base, "--log", log)
+    assert f"on the rest     {len(texts):,} lines without label: {rest['alerts']} alerts" in shown
+    assert "an hour" in shown
+
+
+def test_labels_of_templates_go_before_those_of_the_log(
+    trainer: Commands, here: Path, base: Path
+) -> None:
+    said = ["disk opened by hera", "disk failure of hera", "fan fault of hera"]
+    labels: NDArray[np.bool_] = np.array([False, True, False] * 5)
+    labelled = write_log(here / "labelled.log", said * 5, labels)
+    (here / "own.csv").write_text(
+        "template,label\nkernel fan fault of hera,alert\nlink panic of hera,alert\n",
+        encoding="utf-8",
+    )
+    adapt = ("adapt", "--target", "spirit", "--base", base, "--log", labelled)
+    alone = trainer.reports(*adapt)
+    assert (alone["support"]["lines"], alone["support"]["alerts"]) == (15, 5)
+    assert alone["rest"] is None
+    both = trainer.reports(*adapt, "--labels", "own.csv")
+    assert both["files"] == ["labelled.log", "own.csv"]
+    assert (both["support"]["lines"], both["support"]["alert_templates"]) == (12, 3)
+    manifest = load_bundle(Store(here / "store").path("spirit", "0002")).manifest
+    assert "--log labelled.log --labels own.csv" in manifest.command
+
+
+def test_answers_that_are_left_aside_are_named(trainer: Commands, here: Path, base: Path) -> None:
+    (here / "own.csv").write_text("template,label\nfan fault,alert\n", encoding="utf-8")
+    trainer.reports("label", "--target", "spirit", "--answers", "own.csv")
+    labelled = write_log(here / "labelled.log", ["a b", "c d"], np.array([True, False]))
+    report = trainer.reports("adapt", "--target", "spirit", "--base", base, "--log", labelled)
+    assert any("were left aside" in note for note in report["notes"])
+    assert report["support"]["lines"] == 2
+
+
+def test_the_profile_of_the_labels_is_remembered(
+    trainer: Commands, here: Path, log: Path, base: Path
+) -> None:
+    label = ("label", "--target", "mine", "--log", log, "--base", base)
+    trainer.reports(*label, "--system", "spirit", "--suggest", 40, "--output", "ask.csv")
+    fill_in(here / "ask.csv")
+    trainer.reports("label", "--target", "mine", "--answers", "ask.csv")
+    assert trainer.reports("adapt", "--target", "mine", "--base", base)["system"] == "spirit"
+    more = trainer.reports(*label, "--suggest", 5, "--output", "more.csv")
+    assert more["coverage"]["labelled"] > 0
+    refused = trainer.refuses(*label, "--system", "plain", "--suggest", 5, "--output", "no.csv")
+    assert "split by the profile spirit" in refused
+
+
+def test_a_prepared_log_is_asked_about_without_examples(
+    trainer: Commands, here: Path, log: Path, base: Path
+) -> None:
+    trainer.says("prepare", "--system", "spirit", "--log", log, "--output", "made")
+    label = ("label", "--target", "spirit", "--base", base, "--suggest", 10)
+    trainer.says(*label, "--log", "made", "--output", "of-made.csv")
+    trainer.says(*label, "--log", log, "--output", "of-log.csv")
+    of_made, of_log = (
+        [row["template_id"] for row in rows_of(here / name)]
+        for name in ("of-made.csv", "of-log.csv")
+    )
+    assert of_made == of_log
+    fill_in(here / "of-made.csv")
+    arguments = ("adapt", "--target", "spirit", "--base", base, "--labels", "of-made.csv")
+    report = trainer.reports(*arguments, "--log", "made")
+    assert report["rest"]["lines"] == 3_000
+
+
+def test_a_prepared_log_in_the_data_folder_is_adapted_to(
+    trainer: Commands, here: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROSYSLOG_DATA", str(here / "data"))
+    labelled = write_log(here / "x.log", ["a b", "c d"] * 5, np.array([True, False] * 5))
+    trainer.says("prepare", "--system", "spirit", "--log", labelled, "--output", "data/spirit")
+    report = trainer.reports("adapt", "--target", "spirit", "--base", base)
+    assert report["files"] == ["spirit"]
+    assert report["support"]["lines"] == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--log", "spirit.log"), "label asks in a terminal, and this is none"),
+        (("--log", "spirit.log", "--json"), "--json goes with --suggest or --answers"),
+        ((), "give a log of the system with --log FILE"),
+        (("--suggest", 5, "--output", "x.csv"), "give a log of the system with --log FILE"),
+        (("--log", "spirit.log", "--suggest", 5), "--suggest N and --output FILE.csv belong"),
+        (
+            ("--log", "spirit.log", "--suggest", 0, "--output", "x.csv"),
+            "greater than or equal to 1",
+        ),
+        (("--log", "spirit.log", "--suggest", 5, "--output", "spirit.log"), "exists already"),
+        (("--log", "nowhere", "--suggest", 5, "--output", "x.csv"), "cannot read nowhere"),
+        (("--answers", "nowhere"), "cannot read the labels nowhere"),
+        (("--answers", "spirit.log"), "lack a header"),
+        (("--log", "spirit.log", "--base", "without", "--answers", "x.csv"), "no base 'without'"),
+    ],
+)
+@pytest.mark.usefixtures("log")
+def test_label_refuses(trainer: Commands, arguments: tuple[object, ...], said: str) -> None:
+    assert said in trainer.refuses("label", "--target", "spirit", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "let `trainer label --target spirit --log FILE` ask for them"),
+        (("--log", "spirit.log"), "no line of spirit.log has a label"),
+        (("--labels", "lines.csv"), "give that log with --log FILE"),
+        (("--labels", "empty.csv"), "empty.csv holds no label"),
+        (("--labels", "nowhere.csv"), "cannot read the labels nowhere.csv"),
+        (("--log", "spirit.log", "--labels", "lines.csv", "--labels", "lines2.csv"), "give one"),
+    ],
+)
+@pytest.mark.usefixtures("log")
+def test_adapt_refuses(
+    trainer: Commands, here: Path, base: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    for name in ("lines.csv", "lines2.csv"):
+        (here / name).write_text("line,label\n1,alert\n", encoding="utf-8")
+    (here / "empty.csv").write_text("template,label\nfan fault,\n", encoding="utf-8")
+    assert said in trainer.refuses("adapt", "--target", "spirit", "--base", base, *arguments)
+
+
+class Terminal:
+    """A real `trainer label` in a terminal of its own."""
+
+    def __init__(self, *arguments: object) -> None:
+        self._pid, self._screen = pty.fork()
+        if self._pid == 0:
+            os.environ["COLUMNS"] = "100"
+            words = [str(Path(sys.executable).with_name("trainer")), "label", *map(str, arguments)]
+            os.execv(words[0], words)  # noqa: S606 - the program under test
+        self.shown = ""
+
+    def wait_for(self, text: str, seconds: float = 120.0) -> None:
+        end, seen = time.monotonic() + seconds, len(self.shown)
+        while text not in self.shown[seen:]:
+            assert time.monotonic() < end, self.shown[-2000:]
+            if select.select([self._screen], [], [], 0.2)[0]:
+                self.shown += os.read(self._screen, 65536).decode(errors="replace")
+
+    def press(self, key: str) -> None:
+        # What comes before it listens is thrown away, as a hasty key should be.
+        while termios.tcgetattr(self._screen)[3] & termios.ICANON:
+            time.sleep(0.02)
+        os.write(self._screen, key.encode())
+
+    def kill(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+        self.end()
+
+    def end(self) -> int:
+        status = os.waitpid(self._pid, 0)[1]
+        os.close(self._screen)
+        return os.waitstatus_to_exitcode(status)
+
+
+def test_a_killed_terminal_has_kept_every_answer(log: Path) -> None:
+    """With the shipped base and encoder."""
+    arguments = ("--target", "spirit", "--log", log)
+    screen = Terminal(*arguments)
+    screen.wait_for("quit: ")
+    assert "\x1b[2J" not in screen.shown
+    assert "spirit.log: 3,000 lines of" in screen.shown
+    assert "round 1, 20 to go" in screen.shown
+    screen.press("n")
+    screen.wait_for("quit: ")
+    screen.press("a")
+    screen.wait_for("quit: ")
+    screen.kill()
+    again = Terminal(*arguments)
+    again.wait_for("quit: ")
+    assert "answers so far  2" in again.shown
+    assert "round 1, 18 to go" in again.shown
+    again.press("q")
+    again.wait_for("next ")
+    assert again.end() == 0
+    assert "1 normal, 1 alert, 0 unsure" in again.shown

@@ -1,0 +1,135 @@
+"""Asking for labels in a terminal: one question after another, one key for each."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Final, Protocol
+
+import typer
+
+from trainer.screen import say, say_facts
+from trainer.template_labels import word_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trainer.example_lines import Example
+    from trainer.labelling import Labelling, Progress, Question
+
+    class ExampleLines(Protocol):
+        """Finds lines to show."""
+
+        def of(self, questions: Sequence[Question]) -> dict[int, list[Example]]:
+            """By the questions' rows."""
+
+
+#: What a key says: a label, that it cannot be told, or something else to be done.
+_LABELS: Final = {"n": False, "a": True, "u": None}
+_UNDO, _QUIT = ("z", "\x7f", "\x08"), ("q",)
+
+_KEYS = "n normal, a anomaly, u unsure, z undo, q quit: "
+
+#: Contradicted labels that are listed after a round.
+_SHOWN = 5
+
+#: Characters of a line that are shown at most, and of one beside an example: the terminal's width.
+_LONGEST = 1_000
+
+
+def ask(
+    labelling: Labelling, examples: ExampleLines, key: Callable[[], str] = typer.getchar
+) -> None:
+    """Asks until the user quits, or nothing is left; every answer is kept when it is given.
+
+    Args:
+        labelling: what is asked, and where the answers go.
+        examples: lines to show.
+        key: waits for a key.
+
+    Raises:
+        StoreError: an answer cannot be kept.
+    """
+    number = 0
+    shown: dict[int, list[Example]] = {}
+    while questions := labelling.questions():
+        if labelling.round != number:
+            if number and labelling.round > number:
+                say_progress(labelling.progress(), f"round {number} is done")
+            number = labelling.round
+            shown = examples.of(questions)
+        question = questions[0]
+        if question.row not in shown:  # the user took an answer back
+            shown |= examples.of([question])
+        _show(labelling, question, shown.get(question.row, []), len(questions))
+        if not _answered(labelling, question, key):
+            return
+    say("every template of the log has an answer")
+
+
+def say_progress(progress: Progress, title: str) -> None:
+    """Says where the labelling stands."""
+    say("")
+    say(title)
+    say_facts(facts_of(progress))
+
+
+def facts_of(progress: Progress) -> list[tuple[str, str]]:
+    """What is said of where the labelling stands."""
+    normal, alerts, unsure = progress.normal, progress.alerts, progress.unsure
+    coverage = progress.coverage
+    facts = [
+        ("labels", f"{normal} normal, {alerts} alert, {unsure} unsure"),
+        ("covered", f"{coverage.labelled:.1%} of the lines; {coverage.alike:.1%} with their like"),
+    ]
+    if progress.precision is not None and progress.recall is not None:
+        facts += [
+            ("precision", f"{progress.precision} templates, each left out in turn"),
+            ("recall", f"{progress.recall} templates of alerts, each left out in turn"),
+        ]
+    if count := len(progress.contradicted):
+        facts.append(("contradicted", f"{count} by the other labels, the most doubtful first:"))
+        for template, alert in progress.contradicted[:_SHOWN]:
+            facts.append(("", f"{word_of(alert)}: {template}"))
+    return facts
+
+
+def _show(labelling: Labelling, question: Question, examples: list[Example], left: int) -> None:
+    width = max(shutil.get_terminal_size().columns, 40)
+    say("")
+    say(f"round {labelling.round}, {left} to go")
+    if question.before is not None:
+        said = word_of(question.before)
+        say(f"  once more, please: you called this {said}, and your other labels say otherwise")
+    say(f"  {question.template or '(a line without text)'}")
+    say(f"  {question.lines:,} lines, {labelling.share(question):.2%} of the log")
+    for example in examples:
+        say("")
+        for number, text in example.lines:
+            mark, longest = (">", _LONGEST) if number == example.number else (" ", width - 14)
+            cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
+            say(f"  {mark} {number:>8,}  {cut}")
+    guess = word_of(labelling.guess(question))
+    say("")
+    say(f"  guess: {guess}, {question.score:.2f}  {labelling.reason(question)}")
+
+
+def _answered(labelling: Labelling, question: Question, key: Callable[[], str]) -> bool:
+    """Waits for what to do about a question; false to end."""
+    typer.echo(f"  {_KEYS}", nl=False)
+    while True:
+        try:
+            pressed = key().lower()
+        except (KeyboardInterrupt, EOFError):
+            pressed = "q"
+        if pressed in _LABELS:
+            typer.echo(word_of(_LABELS[pressed]))
+            labelling.answer(question, _LABELS[pressed])
+            return True
+        if pressed in _QUIT:
+            typer.echo("quit")
+            return False
+        if pressed in _UNDO:
+            undone = labelling.undo()
+            typer.echo("undo" if undone else "there is nothing to undo")
+            return True
+        # Anything else, an arrow or a paste, is no answer.

@@ -1,0 +1,367 @@
+"""Labels of templates: what `trainer label` keeps, and the files that people fill in.
+
+A label of a template counts for every line of it. They are CSV with a header: `template` (masked
+text, or a message, which is masked) and `label`, and where a program wrote them `template_id`, a
+digest by which a template is known again that a spreadsheet has changed. The answers that are kept
+have `round` besides, and hold one row for every answer, so that the last one of a template counts.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import ValidationError
+
+from crosyslog.errors import LabelError, StoreError
+from crosyslog.masking import mask, template_id
+from crosyslog.systems import System
+from trainer.label_files import ALERT, NORMAL, first_line
+from trainer.labelled_logs import how_it_splits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+#: What says that somebody has looked and cannot tell.
+UNSURE = frozenset({"unsure", "u", "?"})
+
+#: What spreadsheets take for the start of a formula; `'` before it says that it is text.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+#: What separates cells, by how often it is in a header; spreadsheets write their country's.
+_SEPARATORS = ",;\t"
+
+
+class Answer(NamedTuple):
+    """What was said of a template.
+
+    Attributes:
+        template: masked text.
+        alert: its label; none where it could not be told.
+        round: in which it was asked for, from 1; 0 for one that came from a file.
+    """
+
+    template: str
+    alert: bool | None
+    round: int = 0
+
+
+class Answers:
+    """The answers about a target, in the order in which they were given, in a file of the store.
+
+    The file is log text, so it is readable by its owner alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Reads what is there; nothing is a start.
+
+        Raises:
+            LabelError: the file is damaged.
+        """
+        self.path = path
+        self._given: list[Answer] = []
+        if path.exists():
+            rows = read_rows(path, {})
+            self._given = [Answer(row.template, row.alert, row.round) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    @property
+    def given(self) -> Sequence[Answer]:
+        """All of them, those that others have replaced included."""
+        return self._given
+
+    def before(self, number: int) -> Answers:
+        """Those that were given before a round."""
+        earlier = Answers(Path(os.devnull) / "none")
+        earlier._given = [answer for answer in self._given if answer.round < number]
+        return earlier
+
+    def last(self) -> dict[str, bool | None]:
+        """What counts: the last answer about each template."""
+        return {answer.template: answer.alert for answer in self._given}
+
+    def labels(self) -> dict[str, bool]:
+        """The same without those that could not be told."""
+        return {template: alert for template, alert in self.last().items() if alert is not None}
+
+    def times(self, template: str) -> int:
+        """How often a template was asked for."""
+        return sum(answer.template == template for answer in self._given)
+
+    @property
+    def round(self) -> int:
+        """The latest round that has an answer; 0 before the first."""
+        return max((answer.round for answer in self._given), default=0)
+
+    def add(self, answers: Iterable[Answer]) -> None:
+        """Takes answers, and keeps them.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
+        self._given += answers
+        self._save()
+
+    def undo(self) -> Answer:
+        """Takes the last answer back.
+
+        Raises:
+            IndexError: there is none.
+            StoreError: the file cannot be written.
+        """
+        answer = self._given.pop()
+        self._save()
+        return answer
+
+    @classmethod
+    @contextmanager
+    def alone(cls, path: Path) -> Iterator[Answers]:
+        """The answers in a file, while nobody else answers for the same target.
+
+        Raises:
+            StoreError: somebody does, or the folder cannot be written.
+            LabelError: the file is damaged.
+        """
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            held = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
+            # Some network file systems have no locks: there, it is on the user to ask once.
+            with suppress(OSError):
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise StoreError(
+                        f"another `trainer label` asks about {path.parent.name}: end it first"
+                    ) from None
+            yield cls(path)
+        finally:
+            os.close(held)
+
+    def _save(self) -> None:
+        rows = [
+            {
+                "template_id": template_id(answer.template),
+                "template": answer.template,
+                "label": word_of(answer.alert),
+                "round": str(answer.round),
+            }
+            for answer in self._given
+        ]
+        try:
+            write_rows(self.path, ("template_id", "template", "label", "round"), rows)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+
+def word_of(alert: bool | None) -> str:
+    """How a label is written."""
+    return "unsure" if alert is None else "alert" if alert else "normal"
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+    """Writes CSV that only its owner can read; it takes the file's place when it is complete.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _as_text(value) for name, value in row.items()})
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass", newline="") as stream:
+            stream.write(text.getvalue())
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(part).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(part).unlink()
+        raise
+
+
+def record_system(labels: Path, system: System) -> None:
+    """Keeps beside a target's labels the profile by which their templates were made.
+
+    Raises:
+        LabelError: the labels that are there were made by another one.
+        StoreError: it cannot be written.
+    """
+    known = recorded_system(labels)
+    if known is not None and labels.exists() and how_it_splits(known) != how_it_splits(system):
+        raise LabelError(
+            f"the labels in {labels} are of lines split by the profile {known.name}, as it was "
+            f"then, and {system.name} splits otherwise: say --system {known.name}, or remove them"
+        )
+    try:
+        path = _system_beside(labels)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(system.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise _unwritable(labels, error) from error
+
+
+def recorded_system(labels: Path) -> System | None:
+    """The profile by which the templates of a target's labels were made, if that is known.
+
+    Raises:
+        LabelError: what is kept of it is damaged.
+    """
+    path = _system_beside(labels)
+    try:
+        return System.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise LabelError(f"{path} cannot be read: remove it, and say --system") from error
+
+
+def _system_beside(labels: Path) -> Path:
+    return labels.with_name(f"{labels.stem}-system.json")
+
+
+class LabelledRow(NamedTuple):
+    """A row of a file, with the number that editors show for where it starts."""
+
+    number: int
+    template: str
+    alert: bool | None
+    round: int
+
+
+def read_rows(path: Path, known: Mapping[str, str]) -> list[LabelledRow]:
+    """Reads labels of templates; rows whose label is empty are left out.
+
+    Args:
+        path: CSV with the columns `template` and `label`.
+        known: templates of a log by their id: where a row's text does not fit its id, as a
+            spreadsheet may have changed it, the id counts.
+
+    Raises:
+        LabelError: the file cannot be read, or a row of it is no label of a template.
+    """
+    import polars as pl
+
+    cells = [(number, row) for number, row in _cells(path) if (row.get("label") or "").strip()]
+    texts = pl.Series("template", [row.get("template") or "" for _, row in cells], pl.String)
+    rows = []
+    for (number, row), masked in zip(cells, mask(texts), strict=True):
+        where = f"{path}, row {number}"
+        word = (row["label"] or "").strip().lower()
+        if word not in ALERT | NORMAL | UNSURE:
+            raise LabelError(
+                f"{where}: {row['label']!r} is no label: write alert, normal or unsure"
+            )
+        alert = None if word in UNSURE else word in ALERT
+        template = _meant(masked, row.get("template_id"), known, where)
+        try:
+            turn = int(row.get("round") or 0)
+        except ValueError:
+            raise LabelError(f"{where}: {row['round']!r} is no number of a round") from None
+        rows.append(LabelledRow(number, template, alert, turn))
+    return rows
+
+
+def last_of_file(path: Path, known: Mapping[str, str]) -> dict[str, bool | None]:
+    """What a file says of each of its templates; none where it could not be told.
+
+    Raises:
+        LabelError: the file is none, or says two things of one template.
+    """
+    rows = read_rows(path, known)
+    found = {row.template: row for row in rows}
+    answers = "round" in columns_of(path)  # there, a later row stands in place of an earlier one
+    for row in () if answers else rows:
+        other = found[row.template]
+        if row.alert != other.alert:
+            raise LabelError(
+                f"{path}, rows {row.number} and {other.number}: {row.template[:60]!r} is called "
+                f"{word_of(row.alert)} and {word_of(other.alert)}: keep one of them"
+            )
+    return {row.template: row.alert for row in found.values()}
+
+
+def columns_of(path: Path) -> list[str]:
+    """The names in the header of a CSV file.
+
+    Raises:
+        LabelError: it cannot be read, or is empty.
+    """
+    header = _read(path).lstrip("\r\n").partition("\n")[0]
+    return next(csv.reader([header.rstrip("\r")], delimiter=_separator(header)), [])
+
+
+def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    text = _read(path)
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=_separator(text.partition("\n")[0])
+    )
+    start = 2
+    try:
+        names = {str(name).strip().lower() for name in reader.fieldnames or ()}
+        if not {"template", "label"} <= names:
+            raise LabelError(
+                f"the labels {path} lack a header: the columns are `template` and `label` (alert, "
+                f"normal or unsure), and these are {', '.join(sorted(names)) or 'none'}"
+            )
+        for row in reader:
+            yield start, {str(name).strip().lower(): value for name, value in row.items()}
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise LabelError(f"the labels {path} are no CSV file: row {start}: {error}") from error
+
+
+def _read(path: Path) -> str:
+    try:
+        text = path.read_bytes().decode("utf-8-sig", errors="surrogatepass")
+    except FileNotFoundError as error:
+        raise LabelError(f"cannot read the labels {path}: there is no such file") from error
+    except OSError as error:
+        raise LabelError(f"cannot read the labels {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise LabelError(
+            f"the labels {path} are no CSV file in UTF-8: {first_line(error)}"
+        ) from error
+    if not text.strip():
+        raise LabelError(f"the labels {path} are empty: the columns are `template` and `label`")
+    return text
+
+
+def _separator(header: str) -> str:
+    return max(_SEPARATORS, key=header.count)
+
+
+def _meant(template: str, digest: str | None, known: Mapping[str, str], where: str) -> str:
+    """The template of a row: what stands there, unless its id says that it was another."""
+    if digest and template_id(template) != digest.strip().lower():
+        if digest not in known:
+            raise LabelError(
+                f"{where}: the template {template[:60]!r} is not what was written there (its id "
+                "differs): name the log that it comes from with --log, or mend the row"
+            )
+        return known[digest]
+    return template
+
+
+def _as_text(value: str) -> str:
+    return f"'{value}" if value.startswith(_FORMULA) else value
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot keep the labels in {path.parent}: {error.strerror}")
