@@ -78,7 +78,7 @@ class EvidenceDetector(nn.Module):
         self.register_buffer("coefficients", torch.zeros(shape.support_templates, 2))
         self.register_buffer("trust", torch.zeros(5))
         self.members = nn.ModuleList(EvidenceMember(shape.hidden) for _ in range(shape.members))
-        self._support: SupportEvidence | None = None
+        self._known: tuple[SupportEvidence, SourceEvidence] | None = None
 
     def attach(
         self, templates: Sequence[str], vectors: NDArray[np.float32], alert: NDArray[np.bool_]
@@ -90,13 +90,14 @@ class EvidenceDetector(nn.Module):
         """
         rows = self.support_rows.numpy(force=True)
         labelled = LabelledTemplates([templates[row] for row in rows], vectors[rows], alert[rows])
-        self._support = SupportEvidence(
+        support = SupportEvidence(
             labelled, self.coefficients.numpy(force=True), self.trust.numpy(force=True)
         )
+        self._known = support, self.sources
 
     @property
     def sources(self) -> SourceEvidence:
-        """What the source systems know."""
+        """What the source systems know, in single precision."""
         return SourceEvidence(
             self.source_weight.numpy(force=True),
             float(self.source_bias),
@@ -108,8 +109,9 @@ class EvidenceDetector(nn.Module):
         self, templates: Sequence[str], vectors: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """The logit of each template, [T, 1]."""
-        assert self._support is not None, "attach the support first"  # noqa: S101
-        features = self._support.features(templates, vectors, self.sources)
+        assert self._known is not None, "attach the support first"  # noqa: S101
+        support, sources = self._known
+        features = support.features(templates, vectors, sources)
         with torch.inference_mode():
             on_device = torch.from_numpy(features).to(self.feature_mean.device)
             return np.asarray(self.logits(on_device).numpy(force=True)[:, None])

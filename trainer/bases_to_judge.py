@@ -108,36 +108,19 @@ def _trained(
 
     @cache
     def train(kind: DetectorKind) -> Bundle:
-        from crosyslog.threads import torch_threads
-        from trainer.screen import progress
+        from trainer.base_training import train_evidence_base, train_lstm_base
+        from trainer.evidence_training import EvidenceConfig
         from trainer.sources import read_sources
+        from trainer.training import TrainingConfig
 
         streams, encoder = read_sources(named, systems)
         name, made_by = "-".join(stream.name for stream in streams), "trainer evaluate"
         if kind == "evidence":
-            from trainer.evidence_training import EvidenceConfig, train_evidence
-
-            settings = EvidenceConfig()
-            with torch_threads(1), progress("meta-training", settings.total_steps) as moved:
-                return train_evidence(
-                    streams,
-                    name=name,
-                    config=settings,
-                    encoder=encoder,
-                    command=made_by,
-                    progress=moved,
-                )
-        from trainer.training import TrainingConfig, train_base
-
-        config = TrainingConfig()
-        with torch_threads(1), progress("meta-training", config.outer_steps) as done:
-            return train_base(
-                streams,
-                name=name,
-                config=config,
-                encoder=encoder,
-                command=made_by,
-                progress=lambda step, _: done(step),
+            return train_evidence_base(
+                streams, name=name, settings=EvidenceConfig(), encoder=encoder, command=made_by
             )
+        return train_lstm_base(
+            streams, name=name, settings=TrainingConfig(), encoder=encoder, command=made_by
+        )
 
     return {name: partial(train, kind) for name, kind in kinds.items()}

@@ -33,8 +33,11 @@ def read_config(path: Path, form: type[Config]) -> Config:
         raise SettingError(f"the settings {path} are not TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
+        said = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # no setting alone, but some together
+            raise SettingError(f"the settings {path}: {said}") from error
         name = ".".join(str(part) for part in first["loc"])
         given = f"={first['input']!r}" if first["type"] != "extra_forbidden" else ""
         known = ", ".join(sorted(form.model_fields))
         hint = f" (there are {known})" if first["type"] == "extra_forbidden" else ""
-        raise SettingError(f"the settings {path}: {name}{given}: {first['msg']}{hint}") from error
+        raise SettingError(f"the settings {path}: {name}{given}: {said}{hint}") from error

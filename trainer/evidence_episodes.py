@@ -17,6 +17,8 @@ import numpy as np
 
 from crosyslog.errors import LabelError
 from crosyslog.evidence import SCALE_FLOOR, SourceEvidence, joined
+from crosyslog.logits import sigmoid
+from trainer.asking import ask_in_rounds
 from trainer.evidence_support import FittedSupport, fit_support
 from trainer.tasks import (
     HISTORY_ALERTS,
@@ -24,11 +26,12 @@ from trainer.tasks import (
     QUERY_LINES,
     SUPPORT_ALERTS,
     ask_for,
+    by_template,
     verdicts,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -96,14 +99,16 @@ class Kinds:
     """Shares of the kinds of support among a source's episodes; lines in a row are the rest.
 
     Attributes:
-        chosen: templates chosen by facility location.
+        chosen: templates whose labels were asked for.
         one_class: lines in a row without an alert.
         empty: no support at all.
+        rounds: of those that were asked for, how many in rounds, and not all at once.
     """
 
     chosen: float
     one_class: float
     empty: float
+    rounds: float
 
 
 def draw_episodes(
@@ -140,9 +145,8 @@ def draw_episodes(
             middle = start + HISTORY_LINES
             history = slice(start, middle)
             asked = int(rng.choice(ASKED))
-            known, labels = ask_for(
-                stream.vectors, stream.rows[history], stream.labels[history], asked
-            )
+            choose = _asked_in_rounds if rng.random() < kinds.rounds else _asked_at_once
+            known, labels = choose(stream, history, asked)
         else:
             start = int(rng.choice(rows[2] if kind == 2 else rows[0]))
             middle = start + SUPPORT_LINES
@@ -202,9 +206,9 @@ class SourceTemplates:
 
 def source_templates(stream: LabelledStream, prototypes: int, seed: int) -> SourceTemplates:
     """A source's templates, with so many prototypes of its normal ones."""
-    lines = np.bincount(stream.rows, minlength=len(stream.templates))
-    alerts = np.bincount(stream.rows, weights=stream.labels, minlength=len(lines))
-    alert = 2 * alerts >= lines
+    used, _, known = by_template(stream.rows, stream.labels)
+    alert = np.zeros(len(stream.templates), dtype=np.bool_)
+    alert[used] = known
     normal = group_centres(stream.vectors[~alert], prototypes, seed)
     kept = np.concatenate((stream.vectors[alert], normal))
     # As they are stored, so that a base gives the same evidence before and after.
@@ -256,6 +260,34 @@ def _places(stream: LabelledStream, lines: int, bounds: tuple[float, float]) -> 
     return np.flatnonzero(verdicts(stream.labels, lines, QUERY_LINES, bounds) == 0)
 
 
+def _asked_at_once(
+    stream: LabelledStream, history: slice, answers: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    return ask_for(stream.vectors, stream.rows[history], stream.labels[history], answers)
+
+
+def _asked_in_rounds(
+    stream: LabelledStream, history: slice, answers: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """As a target's are; the support's own regression stands for the model that is trained here."""
+    used, lines, alert = by_template(stream.rows[history], stream.labels[history])
+    vectors = stream.vectors[used]
+    templates = [stream.templates[row] for row in used.tolist()]
+
+    def model(labels: Mapping[int, bool]) -> Floats:
+        rows = np.array(list(labels), dtype=np.int64)
+        said = np.array(list(labels.values()), dtype=np.bool_)
+        fitted = fit_support([templates[row] for row in rows.tolist()], vectors[rows], said)
+        nothing = np.zeros((len(rows), 5), dtype=np.float32)
+        logits = fitted.evidence(nothing).of_support(templates, vectors)[1][:, 0]
+        logits[rows] = fitted.regressions[:, 0]
+        return sigmoid(logits)
+
+    labels = ask_in_rounds(vectors, lines, answers, lambda row: bool(alert[row]), model)
+    rows = np.array(list(labels), dtype=np.int64)
+    return used[rows], np.array(list(labels.values()), dtype=np.bool_)
+
+
 def _episode(
     stream: LabelledStream,
     known: NDArray[np.int64],
@@ -264,8 +296,7 @@ def _episode(
     *,
     chosen: bool,
 ) -> Episode:
-    support, member = np.unique(known, return_inverse=True)
-    alert = 2 * np.bincount(member, weights=labels) >= np.bincount(member)
+    support, _, alert = by_template(known, labels)
     templates = [stream.templates[row] for row in support.tolist()]
     fitted = fit_support(templates, stream.vectors[support], alert)
     lines = slice(middle, middle + QUERY_LINES)

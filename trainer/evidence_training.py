@@ -5,11 +5,19 @@ Shapes: S templates of a support, T of a query, F features.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from torch.func import functional_call
 from torch.nn import functional
 
@@ -58,6 +66,8 @@ class EvidenceConfig(BaseModel):
         chosen: the share of them whose support are chosen templates.
         one_class: the share of them whose support holds no alert.
         empty: the share of them without support.
+        rounds: of those of chosen templates, the share that was asked for in rounds, as
+            `trainer label` asks, and not all at once.
         single_sources: let an episode be seen with each of the other sources alone, too, and not
             only with all of them: how much the sources help then differs from lesson to lesson.
         line_power: a template of the query counts by how many lines it has, to this power.
@@ -85,6 +95,7 @@ class EvidenceConfig(BaseModel):
     chosen: Share = 0.45
     one_class: Share = 0.05
     empty: Share = 0.05
+    rounds: Share = 0.5
     single_sources: bool = True
     line_power: Share = 1.0
     inner_steps: NonNegativeInt = 3
@@ -99,6 +110,14 @@ class EvidenceConfig(BaseModel):
     prototypes: PositiveInt = 256
     source_penalty: PositiveFloat = 1e-3
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if self.chosen + self.one_class + self.empty > 1:
+            raise ValueError(
+                "chosen, one_class and empty are shares of one whole: at most 1 in all"
+            )
+        return self
 
     @property
     def total_steps(self) -> int:
@@ -207,7 +226,7 @@ def _pools(
 ) -> list[list[Lesson]]:
     """The lessons of each source: its episodes, seen with the evidence of the others."""
     rng = np.random.default_rng(config.seed)
-    kinds = Kinds(chosen=config.chosen, one_class=config.one_class, empty=config.empty)
+    kinds = Kinds(config.chosen, config.one_class, config.empty, config.rounds)
     pools = []
     for number, source in enumerate(sources):
         episodes = draw_episodes(source, config.episodes, kinds, rng)

@@ -33,6 +33,7 @@ from trainer.tasks import (
     REASONS,
     SUPPORT_ALERTS,
     ask_for,
+    by_template,
     verdicts,
 )
 
@@ -222,8 +223,7 @@ def _answers(
     rows: NDArray[np.int64], labels: NDArray[np.bool_], wrong: float, seed: int, start: int
 ) -> Callable[[int], bool]:
     """Somebody who knows what most lines of a template are, and errs by chance each time."""
-    used, member = np.unique(rows, return_inverse=True)
-    alert = 2 * np.bincount(member, weights=labels) >= np.bincount(member)
+    used, _, alert = by_template(rows, labels)
     known = dict(zip(used.tolist(), alert.tolist(), strict=True))
     chance = np.random.default_rng([seed, start, 1])
     return lambda row: bool(known[row]) ^ bool(chance.random() < wrong)

@@ -321,10 +321,20 @@ def ask_for(
         labels: of the lines.
         size: how many to ask for; all of them if there are no more.
     """
-    used, member, counts = np.unique(rows, return_inverse=True, return_counts=True)
+    used, counts, alert = by_template(rows, labels)
     chosen = facility_location(vectors[used], counts, size)
-    alerts = np.bincount(member, weights=labels)
-    return used[chosen], (2 * alerts >= counts)[chosen]
+    return used[chosen], alert[chosen]
+
+
+def by_template(
+    rows: NDArray[np.int64], labels: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """The templates of some lines, ascending; how many lines each has; whether it is an alert.
+
+    A template with both labels is what most of its lines are; half and half is an alert.
+    """
+    used, member, counts = np.unique(rows, return_inverse=True, return_counts=True)
+    return used, counts, 2 * np.bincount(member, weights=labels) >= counts
 
 
 def _histories(source: LabelledStream) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from tests.trainer.made import TINY_TRAINING
 from trainer import tasks as tasks_module
 from trainer.adaptation import adapt, adapt_to_stream, novel_below
 from trainer.config_files import read_config
+from trainer.evidence_training import EvidenceConfig
 from trainer.tasks import LabelledStream, TaskSampler, labelled_stream, line_weights, positions
 from trainer.training import TrainingConfig, train_base
 
@@ -338,6 +339,14 @@ def test_impossible_settings_are_one_line(tmp_path: Path, text: str, message: st
     path.write_text(text)
     with pytest.raises(SettingError, match=message) as caught:
         read_config(path, TrainingConfig)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_do_not_fit_together_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("chosen = 0.6\none_class = 0.3\nempty = 0.2\n")
+    with pytest.raises(SettingError, match=r"\.toml: chosen, one_class and empty") as caught:
+        read_config(path, EvidenceConfig)
     assert "\n" not in str(caught.value)
 
 

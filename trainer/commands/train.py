@@ -123,25 +123,19 @@ def _train_evidence(
     restart: bool,
 ) -> "Iterator[tuple[Bundle, list[LabelledStream]]]":
     """A base of the detector `evidence`: it takes a minute or two, so no state is kept."""
-    from crosyslog.threads import torch_threads
+    from trainer.base_training import train_evidence_base
     from trainer.config_files import read_config
-    from trainer.evidence_training import EvidenceConfig, check_count, train_evidence
-    from trainer.screen import progress
+    from trainer.evidence_training import EvidenceConfig, check_count
 
     if restart:
         raise SettingError("--restart is for --detector maml_lstm: the other keeps no state")
     settings = read_config(config, EvidenceConfig) if config is not None else EvidenceConfig()
     check_count(list(systems))
     streams, encoder = read_sources(named, systems)
-    with torch_threads(1), progress("meta-training", settings.total_steps) as done:
-        bundle = train_evidence(
-            streams,
-            name=output.resolve().name,
-            config=settings,
-            encoder=encoder,
-            command=command,
-            progress=done,
-        )
+    name = output.resolve().name
+    bundle = train_evidence_base(
+        streams, name=name, settings=settings, encoder=encoder, command=command
+    )
     yield bundle, streams
 
 
