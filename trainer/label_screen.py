@@ -82,10 +82,10 @@ def facts_of(progress: Progress) -> list[tuple[str, str]]:
         ("covered", f"{coverage.labelled:.1%} of the lines; {coverage.alike:.1%} with their like"),
     ]
     if progress.precision is not None and progress.recall is not None:
-        facts += [
-            ("precision", f"{progress.precision} templates, each left out in turn"),
-            ("recall", f"{progress.recall} templates of alerts, each left out in turn"),
-        ]
+        of_what = {"precision": "templates taken for alerts", "recall": "templates of alerts"}
+        for name, rate in (("precision", progress.precision), ("recall", progress.recall)):
+            said = f"{rate} {of_what[name]}" if rate.cases else f"no {of_what[name]}"
+            facts.append((name, f"{said}, each left out in turn"))
     if count := len(progress.contradicted):
         facts.append(("contradicted", f"{count} by the other labels, the most doubtful first:"))
         for template, alert in progress.contradicted[:_SHOWN]:
