@@ -145,7 +145,8 @@ def draw_episodes(
             middle = start + HISTORY_LINES
             history = slice(start, middle)
             asked = int(rng.choice(ASKED))
-            choose = _asked_in_rounds if rng.random() < kinds.rounds else _asked_at_once
+            in_rounds = kinds.rounds > 0 and rng.random() < kinds.rounds
+            choose = _asked_in_rounds if in_rounds else _asked_at_once
             known, labels = choose(stream, history, asked)
         else:
             start = int(rng.choice(rows[2] if kind == 2 else rows[0]))

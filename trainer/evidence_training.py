@@ -95,7 +95,7 @@ class EvidenceConfig(BaseModel):
     chosen: Share = 0.45
     one_class: Share = 0.05
     empty: Share = 0.05
-    rounds: Share = 0.5
+    rounds: Share = 0.0
     single_sources: bool = True
     line_power: Share = 1.0
     inner_steps: NonNegativeInt = 3

@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_base() -> None:
         {"chosen": 0.9},
         {"one_class": 0.5},
         {"empty": 0.5},
-        {"rounds": 0.0},
+        {"rounds": 1.0},
         {"single_sources": False},
         {"line_power": 0.0},
         {"inner_steps": 3},
