@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from crosyslog.bundle import load_bundle
 from crosyslog.store import Store
 from tests.fakes import add_tiny_model
 from tests.trainer.made import make_base, messages, write_log
+from tests.trainer.shell import Shell
 from trainer.based_methods import BASED
 from trainer.baselines import BASELINES
 from trainer.cli import app
@@ -36,30 +37,6 @@ def base(here: Path, encoder: FakeEncoder) -> Path:
 def log(here: Path) -> Path:
     """A log of Spirit with room for some tasks."""
     return write_log(here / "spirit.log", *messages(11_700))
-
-
-class Shell:
-    """Runs commands and keeps what they print."""
-
-    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
-        self._capfd = capfd
-
-    def says(self, *arguments: object) -> str:
-        """What a command that succeeds prints."""
-        assert terminal.run(app, [str(argument) for argument in arguments]) == 0
-        return self._capfd.readouterr().out
-
-    def reports(self, *arguments: object) -> Any:  # noqa: ANN401 - whatever JSON can hold
-        return json.loads(self.says(*arguments, "--json"))
-
-    def refuses(self, *arguments: object) -> str:
-        """The one line of a command that the user got wrong."""
-        assert terminal.run(app, [str(argument) for argument in arguments]) == 2
-        printed = self._capfd.readouterr()
-        assert printed.out == ""
-        assert printed.err.startswith("error: ")
-        assert printed.err.count("\n") == 1
-        return printed.err
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import pty
 import select
@@ -12,17 +11,16 @@ import sys
 import termios
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from crosyslog import terminal
 from crosyslog.bundle import load_bundle, write_bundle
 from crosyslog.store import Store
 from tests.trainer.evidenced import RIGHT, evidence_base, evidence_stream
 from tests.trainer.made import write_log
-from trainer.cli import app
+from tests.trainer.shell import Shell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,34 +72,13 @@ def fill_in(path: Path, most: int | None = None) -> None:
         writer.writerows(rows)
 
 
-class Commands:
-    """Runs `trainer`."""
-
-    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
-        self._capfd = capfd
-
-    def says(self, *arguments: object) -> str:
-        assert terminal.run(app, [str(argument) for argument in arguments]) == 0
-        return self._capfd.readouterr().out
-
-    def reports(self, *arguments: object) -> Any:  # noqa: ANN401 - whatever JSON can hold
-        return json.loads(self.says(*arguments, "--json"))
-
-    def refuses(self, *arguments: object) -> str:
-        assert terminal.run(app, [str(argument) for argument in arguments]) == 2
-        printed = self._capfd.readouterr()
-        assert printed.out == ""
-        assert printed.err.count("\n") == 1
-        return printed.err
-
-
 @pytest.fixture
-def trainer(capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(capfd)
+def trainer(capfd: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capfd)
 
 
 def test_a_file_is_filled_in_and_given_back(
-    trainer: Commands, here: Path, log: Path, base: Path
+    trainer: Shell, here: Path, log: Path, base: Path
 ) -> None:
     label = ("label", "--target", "spirit", "--log", log, "--base", base)
     first = trainer.reports(*label, "--suggest", 20, "--output", "first.csv")
@@ -129,7 +106,7 @@ def test_a_file_is_filled_in_and_given_back(
 
 
 def test_adapt_learns_from_what_was_answered(
-    trainer: Commands, here: Path, log: Path, base: Path, texts: Sequence[str]
+    trainer: Shell, here: Path, log: Path, base: Path, texts: Sequence[str]
 ) -> None:
     label = ("label", "--target", "spirit", "--log", log, "--base", base)
     trainer.reports(*label, "--suggest", 60, "--output", "ask.csv")
@@ -165,7 +142,7 @@ def test_adapt_learns_from_what_was_answered(
 
 
 def test_labels_of_templates_go_before_those_of_the_log(
-    trainer: Commands, here: Path, base: Path
+    trainer: Shell, here: Path, base: Path
 ) -> None:
     said = ["disk opened by hera", "disk failure of hera", "fan fault of hera"]
     labels: NDArray[np.bool_] = np.array([False, True, False] * 5)
@@ -185,7 +162,7 @@ def test_labels_of_templates_go_before_those_of_the_log(
     assert "--log labelled.log --labels own.csv" in manifest.command
 
 
-def test_answers_that_are_left_aside_are_named(trainer: Commands, here: Path, base: Path) -> None:
+def test_answers_that_are_left_aside_are_named(trainer: Shell, here: Path, base: Path) -> None:
     (here / "own.csv").write_text("template,label\nfan fault,alert\n", encoding="utf-8")
     trainer.reports("label", "--target", "spirit", "--answers", "own.csv")
     labelled = write_log(here / "labelled.log", ["a b", "c d"], np.array([True, False]))
@@ -195,7 +172,7 @@ def test_answers_that_are_left_aside_are_named(trainer: Commands, here: Path, ba
 
 
 def test_the_profile_of_the_labels_is_remembered(
-    trainer: Commands, here: Path, log: Path, base: Path
+    trainer: Shell, here: Path, log: Path, base: Path
 ) -> None:
     label = ("label", "--target", "mine", "--log", log, "--base", base)
     trainer.reports(*label, "--system", "spirit", "--suggest", 40, "--output", "ask.csv")
@@ -209,7 +186,7 @@ def test_the_profile_of_the_labels_is_remembered(
 
 
 def test_a_prepared_log_is_asked_about_without_examples(
-    trainer: Commands, here: Path, log: Path, base: Path
+    trainer: Shell, here: Path, log: Path, base: Path
 ) -> None:
     trainer.says("prepare", "--system", "spirit", "--log", log, "--output", "made")
     label = ("label", "--target", "spirit", "--base", base, "--suggest", 10)
@@ -227,7 +204,7 @@ def test_a_prepared_log_is_asked_about_without_examples(
 
 
 def test_a_prepared_log_in_the_data_folder_is_adapted_to(
-    trainer: Commands, here: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+    trainer: Shell, here: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CROSYSLOG_DATA", str(here / "data"))
     labelled = write_log(here / "x.log", ["a b", "c d"] * 5, np.array([True, False] * 5))
@@ -257,7 +234,7 @@ def test_a_prepared_log_in_the_data_folder_is_adapted_to(
     ],
 )
 @pytest.mark.usefixtures("log")
-def test_label_refuses(trainer: Commands, arguments: tuple[object, ...], said: str) -> None:
+def test_label_refuses(trainer: Shell, arguments: tuple[object, ...], said: str) -> None:
     assert said in trainer.refuses("label", "--target", "spirit", *arguments)
 
 
@@ -274,7 +251,7 @@ def test_label_refuses(trainer: Commands, arguments: tuple[object, ...], said: s
 )
 @pytest.mark.usefixtures("log")
 def test_adapt_refuses(
-    trainer: Commands, here: Path, base: Path, arguments: tuple[str, ...], said: str
+    trainer: Shell, here: Path, base: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     for name in ("lines.csv", "lines2.csv"):
         (here / name).write_text("line,label\n1,alert\n", encoding="utf-8")

@@ -178,5 +178,5 @@ def _report(
 def _next(target: str, given: "list[bool | None]") -> str:
     """What to do with the labels there are."""
     if not {True, False} & set(given):
-        return "the same command asks again"
+        return "there is nothing to learn from yet"
     return f"`trainer adapt --target {target}` learns from them; the same command goes on asking"
