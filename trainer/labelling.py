@@ -125,7 +125,7 @@ class Labelling:
         """Takes a history as it stands.
 
         Args:
-            templates: those that can be asked for , and all that have an answer.
+            templates: those that can be asked for, and all that have an answer.
             vectors: of these, [T, D].
             lines: of each in the history, which may be none, [T].
             total: lines of the history.
@@ -300,11 +300,12 @@ def labelling_of(log: WholeLog, base: Bundle, answers: Answers) -> Labelling:
     """
     numbers = {template: row for row, template in enumerate(log.templates)}
     given = answers.last()
-    frequent = np.argsort(-log.counts, kind="stable")[:MOST_CANDIDATES]
+    counts = log.counts
+    frequent = np.argsort(-counts, kind="stable")[:MOST_CANDIDATES]
     answered = [numbers[template] for template in given if template in numbers]
     rows = np.union1d(frequent, np.array(answered, dtype=np.int64))
     gone = [template for template in given if template not in numbers]
     templates = [log.templates[row] for row in rows.tolist()] + gone
-    lines = np.concatenate((log.counts[rows], np.zeros(len(gone), dtype=np.int64)))
+    lines = np.concatenate((counts[rows], np.zeros(len(gone), dtype=np.int64)))
     vectors = vectors_of(templates, base.manifest.encoder, log.vectors)
     return Labelling(templates, vectors, lines, len(log), base, answers)

@@ -94,6 +94,11 @@ def judge_rest(
     np.maximum.at(highest, log.rows[flagged], scores[flagged])
     labelled = set(bundle.support["template"])
     known = np.array([template in labelled for template in log.templates], dtype=np.bool_)
+    rows = [
+        row
+        for some in (~known, known)
+        for row in _telling(np.flatnonzero(some & (alerts > 0)), alerts, log, encoder, cache, most)
+    ]
     told = [
         ToldAlert(
             log.templates[row],
@@ -102,10 +107,9 @@ def judge_rest(
             bool(known[row]),
             _nearest_other(scorer, log.templates[row]),
         )
-        for some in (~known, known)
-        for row in _telling(np.flatnonzero(some & (alerts > 0)), alerts, log, encoder, cache, most)
+        for row in rows[:most]
     ]
-    return RestOfLog(int(rest.sum()), int(flagged.sum()), log.hours(rest), told[:most])
+    return RestOfLog(int(rest.sum()), int(flagged.sum()), log.hours(rest), told)
 
 
 def _telling(

@@ -298,13 +298,14 @@ def last_of_file(path: Path, known: Mapping[str, str]) -> dict[str, bool | None]
 
 
 def columns_of(path: Path) -> list[str]:
-    """The names in the header of a CSV file.
+    """The names in the header of a CSV file, in small letters.
 
     Raises:
         LabelError: it cannot be read, or is empty.
     """
     header = _read(path).lstrip("\r\n").partition("\n")[0]
-    return next(csv.reader([header.rstrip("\r")], delimiter=_separator(header)), [])
+    names = next(csv.reader([header.rstrip("\r")], delimiter=_separator(header)), [])
+    return [name.strip().lower() for name in names]
 
 
 def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -349,7 +350,8 @@ def _separator(header: str) -> str:
 
 def _meant(template: str, digest: str | None, known: Mapping[str, str], where: str) -> str:
     """The template of a row: what stands there, unless its id says that it was another."""
-    if digest and template_id(template) != digest.strip().lower():
+    digest = (digest or "").strip().lower()
+    if digest and template_id(template) != digest:
         if digest not in known:
             raise LabelError(
                 f"{where}: the template {template[:60]!r} is not what was written there (its id "

@@ -148,7 +148,7 @@ def test_labels_of_templates_go_before_those_of_the_log(
     labels: NDArray[np.bool_] = np.array([False, True, False] * 5)
     labelled = write_log(here / "labelled.log", said * 5, labels)
     (here / "own.csv").write_text(
-        "template,label\nkernel fan fault of hera,alert\nlink panic of hera,alert\n",
+        "Template,Label\nkernel fan fault of hera,alert\nlink panic of hera,alert\n",
         encoding="utf-8",
     )
     adapt = ("adapt", "--target", "spirit", "--base", base, "--log", labelled)

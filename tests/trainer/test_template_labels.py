@@ -107,6 +107,10 @@ def test_a_template_that_a_spreadsheet_has_changed_is_known_by_its_id(tmp_path: 
     assert read(tmp_path / "filled.csv", content, **{name: "true is the state"}) == {
         "true is the state": True
     }
+    shouted = content.replace(name.encode(), name.upper().encode())
+    assert read(tmp_path / "filled.csv", shouted, **{name: "true is the state"}) == {
+        "true is the state": True
+    }
     with pytest.raises(LabelError, match="row 2: the template 'TRUE is the state' is not what"):
         read(tmp_path / "filled.csv", content)
 
