@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from crosyslog.bundle import Bundle
     from trainer.self_estimate import Rate
-    from trainer.template_labels import Answers
+    from trainer.template_labels import Answers, GivenAnswers
     from trainer.whole_logs import WholeLog
 
 #: Templates that can be asked for, the most frequent ones; choosing among them takes a second, and
@@ -231,7 +231,7 @@ class Labelling:
 
     def _open(self, number: int) -> list[Question]:
         """The questions of a round that have no answer in it."""
-        earlier = tuple(answer for answer in self.answers.given if answer.round < number)
+        earlier = tuple(self.answers.before(number).given)
         if (number, earlier) not in self._rounds:
             # The last round, which is done, is looked at beside the present one.
             kept = list(self._rounds.items())[-1:]
@@ -250,7 +250,7 @@ class Labelling:
                 again.append(self._question(row, said, said.labels[row]))
         return again + self._new(before, ROUND - len(again))
 
-    def _new(self, answers: Answers, size: int) -> list[Question]:
+    def _new(self, answers: GivenAnswers, size: int) -> list[Question]:
         """Questions about templates without any answer."""
         said = self._said(answers)
         taken = {self._row[template]: bool(alert) for template, alert in answers.last().items()}
@@ -262,7 +262,7 @@ class Labelling:
         score = float(said.scores[row])
         return Question(row, self._templates[row], int(self._lines[row]), score, before)
 
-    def _said(self, answers: Answers) -> _Said:
+    def _said(self, answers: GivenAnswers) -> _Said:
         """What the model says after some answers; the last few are remembered."""
         key = tuple(answers.given)
         if key not in self._known:

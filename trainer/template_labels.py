@@ -52,23 +52,11 @@ class Answer(NamedTuple):
     round: int = 0
 
 
-class Answers:
-    """The answers about a target, in the order in which they were given, in a file of the store.
+class GivenAnswers:
+    """Answers in the order in which they were given."""
 
-    The file is log text, so it is readable by its owner alone.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Reads what is there; nothing is a start.
-
-        Raises:
-            LabelError: the file is damaged.
-        """
-        self.path = path
-        self._given: list[Answer] = []
-        if path.exists():
-            rows = read_rows(path, {})
-            self._given = [Answer(row.template, row.alert, row.round) for row in rows]
+    def __init__(self, given: Iterable[Answer]) -> None:
+        self._given = list(given)
 
     def __len__(self) -> int:
         return len(self._given)
@@ -78,11 +66,9 @@ class Answers:
         """All of them, those that others have replaced included."""
         return self._given
 
-    def before(self, number: int) -> Answers:
+    def before(self, number: int) -> GivenAnswers:
         """Those that were given before a round."""
-        earlier = Answers(Path(os.devnull) / "none")
-        earlier._given = [answer for answer in self._given if answer.round < number]
-        return earlier
+        return GivenAnswers(answer for answer in self._given if answer.round < number)
 
     def last(self) -> dict[str, bool | None]:
         """What counts: the last answer about each template."""
@@ -100,6 +86,23 @@ class Answers:
     def round(self) -> int:
         """The latest round that has an answer; 0 before the first."""
         return max((answer.round for answer in self._given), default=0)
+
+
+class Answers(GivenAnswers):
+    """The answers about a target, kept in a file of the store.
+
+    The file is log text, so it is readable by its owner alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Reads what is there; nothing is a start.
+
+        Raises:
+            LabelError: the file is damaged.
+        """
+        self.path = path
+        rows = read_rows(path, {}) if path.exists() else []
+        super().__init__(Answer(row.template, row.alert, row.round) for row in rows)
 
     def add(self, answers: Iterable[Answer]) -> None:
         """Takes answers, and keeps them.
