@@ -14,7 +14,7 @@ from crosyslog.errors import BundleVersionError, LabelError
 from crosyslog.logits import sigmoid
 from crosyslog.manifest import Manifest, SupportSummary, Threshold
 from trainer.evidence_adaptation import adapt_evidence, is_chosen
-from trainer.left_out import left_out_scores, quiet_threshold
+from trainer.left_out import left_out_scores, quiet_threshold, raised_without_each
 from trainer.maml import Lines, adapt_parameters, for_members, rates_of
 from trainer.self_estimate import SelfEstimate, self_estimate
 from trainer.tasks import LabelledStream, labelled_stream, windows_of
@@ -151,11 +151,7 @@ def adapt_and_estimate(
             value=base_manifest.threshold.value,
             chosen=f"the base's, without inner steps: the support holds {only} alone",
         )
-    detector, scores, estimate = _adapted(
-        base, support, alert, lines, threshold.value, with_scores=quiet
-    )
-    if quiet and scores is not None:
-        threshold = quiet_threshold(threshold, scores, support.labels)
+    detector, threshold, estimate = _adapted(base, support, alert, lines, threshold, quiet=quiet)
     settings: dict[str, Any] = {
         "inner_steps": _steps(base.detector, inner, lines) if both_classes else 0,
         "quiet_alerts": quiet,
@@ -214,21 +210,25 @@ def _adapted(
     support: LabelledStream,
     alert: NDArray[np.bool_],
     lines: NDArray[np.int64],
-    threshold: float,
+    threshold: Threshold,
     *,
-    with_scores: bool,
-) -> tuple[Detector, NDArray[np.float32] | None, SelfEstimate | None]:
-    """The adapted detector; the left-out scores of the lines, [N], and what they come to."""
+    quiet: bool,
+) -> tuple[Detector, Threshold, SelfEstimate | None]:
+    """The adapted detector, the threshold that it is used with, and what they do together."""
     inner = base.manifest.inner_loop
     if isinstance(base.detector, LstmDetector):
-        scores = left_out_scores(base, support) if with_scores else None
-        return _after_inner_loop(base.detector, inner, support), scores, None
+        if quiet:
+            threshold = quiet_threshold(threshold, left_out_scores(base, support), support.labels)
+        return _after_inner_loop(base.detector, inner, support), threshold, None
     adapted = adapt_evidence(base.detector, inner, support.templates, support.vectors, alert, lines)
-    of_templates = sigmoid(adapted.left_out)
+    scores = sigmoid(adapted.left_out)
     estimate = None
     if 0 < int(alert.sum()) < len(alert):
-        estimate = self_estimate(of_templates, adapted.regression, alert, threshold)
-    return adapted.detector, of_templates[support.rows], estimate
+        raised = raised_without_each(threshold, scores, alert) if quiet else None
+        estimate = self_estimate(scores, adapted.regression, alert, threshold.value, raised)
+    if quiet:
+        threshold = quiet_threshold(threshold, scores[support.rows], support.labels)
+    return adapted.detector, threshold, estimate
 
 
 def _steps(detector: Detector, inner: InnerLoop, lines: NDArray[np.int64]) -> int:

@@ -13,8 +13,15 @@ import numpy as np
 
 from crosyslog.errors import LabelError
 from crosyslog.masking import template_id
-from trainer.labelled_logs import no_labels_known, system_of
-from trainer.template_labels import Answers, columns_of, last_of_file, recorded_system
+from crosyslog.systems import load_system
+from trainer.labelled_logs import fallback_notes, no_labels_known, system_of
+from trainer.template_labels import (
+    Answers,
+    columns_of,
+    last_of_file,
+    recorded_system,
+    require_system,
+)
 from trainer.whole_logs import NO_LABEL, read_whole
 
 if TYPE_CHECKING:
@@ -96,10 +103,11 @@ def given_support(
                 f"`trainer label --target {target} --log FILE` ask for them"
             )
         sources = sources._replace(log=found)
-    profile = _profile(target, sources, system, saved)
+    made_by = _made_by(sources, system, saved)
+    profile = made_by or system_of(target, system, sources.log)
+    notes = [] if made_by else fallback_notes(target, system, profile)
     whole = _whole_log(sources, profile)
     own = whole is not None and bool((whole.labels != NO_LABEL).any())
-    notes = []
     if not files and answers.labels():
         if own:
             notes.append(
@@ -114,6 +122,7 @@ def given_support(
                 f"{sources.of_templates[0]} holds no label: fill in its column `label`"
             )
         raise no_labels_known(profile, sources.log)
+    notes += _absent(whole, by_template)
     templates, rows, labels = _combined(whole, by_template)
     read = [sources.log, sources.of_lines, *sources.of_templates]
     names = [path.name for path in read if path is not None]
@@ -150,12 +159,17 @@ def _sources(log: Path | None, files: Sequence[Path]) -> _Sources:
     return _Sources(log, of_lines[0] if of_lines else None, of_templates)
 
 
-def _profile(target: str, sources: _Sources, system: str | None, saved: Path) -> System:
-    """The profile of the lines; that by which labelled templates were made goes before a name."""
-    made_by = recorded_system(saved) if sources.of_templates or saved.exists() else None
-    if system is None and made_by is not None and sources.of_lines is None:
-        return made_by
-    return system_of(target, system, sources.log)
+def _made_by(sources: _Sources, system: str | None, saved: Path) -> System | None:
+    """The profile by which the target's templates were made for labelling, unless one is named.
+
+    Raises:
+        LabelError: another one is named, and labels of templates are given.
+    """
+    if system is not None:
+        if sources.of_templates:
+            require_system(saved, load_system(system))
+        return None
+    return recorded_system(saved)
 
 
 def _whole_log(sources: _Sources, profile: System) -> WholeLog | None:
@@ -174,6 +188,20 @@ def _labels_of(files: Sequence[Path], whole: WholeLog | None) -> dict[str, bool]
     for path in files:
         labels |= last_of_file(path, known)
     return {template: alert for template, alert in labels.items() if alert is not None}
+
+
+def _absent(whole: WholeLog | None, by_template: Mapping[str, bool]) -> list[str]:
+    """What to say where few of the labelled templates occur in the log."""
+    if whole is None or not by_template:
+        return []
+    absent = len(by_template.keys() - set(whole.templates))
+    if 2 * absent <= len(by_template):
+        return []
+    said = (
+        f"{absent:,} of the {len(by_template):,} labelled templates do not occur in the log: are "
+        "its lines split by the profile (--system) that the templates were made by?"
+    )
+    return [said]
 
 
 def _combined(

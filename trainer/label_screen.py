@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import typer
 
 from trainer.screen import say, say_facts
+from trainer.self_estimate import contradicted_facts, left_out_facts
 from trainer.template_labels import word_of
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ _LABELS: Final = {"n": False, "a": True, "u": None}
 _UNDO, _QUIT = ("z", "\x7f", "\x08"), ("q",)
 
 _KEYS = "n normal, a anomaly, u unsure, z undo, q quit: "
-
-#: Contradicted labels that are listed after a round.
-_SHOWN = 5
 
 #: Characters of a line that are shown at most, and of one beside an example: the terminal's width.
 _LONGEST = 1_000
@@ -82,15 +80,9 @@ def facts_of(progress: Progress) -> list[tuple[str, str]]:
         ("covered", f"{coverage.labelled:.1%} of the lines; {coverage.alike:.1%} with their like"),
     ]
     if progress.precision is not None and progress.recall is not None:
-        of_what = {"precision": "templates taken for alerts", "recall": "templates of alerts"}
-        for name, rate in (("precision", progress.precision), ("recall", progress.recall)):
-            said = f"{rate} {of_what[name]}" if rate.cases else f"no {of_what[name]}"
-            facts.append((name, f"{said}, each left out in turn"))
-    if count := len(progress.contradicted):
-        facts.append(("contradicted", f"{count} by the other labels, the most doubtful first:"))
-        for template, alert in progress.contradicted[:_SHOWN]:
-            facts.append(("", f"{word_of(alert)}: {template}"))
-    return facts
+        facts += left_out_facts(progress.precision, progress.recall)
+    doubtful = [(template, word_of(alert)) for template, alert in progress.contradicted]
+    return facts + contradicted_facts(doubtful)
 
 
 def _show(labelling: Labelling, question: Question, examples: list[Example], left: int) -> None:
@@ -116,6 +108,7 @@ def _show(labelling: Labelling, question: Question, examples: list[Example], lef
 def _answered(labelling: Labelling, question: Question, key: Callable[[], str]) -> bool:
     """Waits for what to do about a question; false to end."""
     typer.echo(f"  {_KEYS}", nl=False)
+    told = False
     while True:
         try:
             pressed = key().lower()
@@ -132,4 +125,7 @@ def _answered(labelling: Labelling, question: Question, key: Callable[[], str]) 
             undone = labelling.undo()
             typer.echo("undo" if undone else "there is nothing to undo")
             return True
-        # Anything else, an arrow or a paste, is no answer.
+        # Anything else, an arrow or a paste, is no answer; to say so once is enough.
+        if not told:
+            typer.echo(f"\n  {_KEYS}", nl=False)
+            told = True

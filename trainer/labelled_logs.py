@@ -46,6 +46,17 @@ def system_of(target: str, given: str | None, log: Path | None) -> System:
     return load_system("plain")
 
 
+def fallback_notes(target: str, given: str | None, profile: System) -> list[str]:
+    """What to say where a target's lines are taken whole because nobody said how they split."""
+    if given is not None or profile.name != "plain" or target == "plain":
+        return []
+    said = (
+        f"no profile is named {target}, so lines are taken whole, with whatever time and host they "
+        "begin with: --system PROFILE splits them (`trainer systems` lists the profiles)"
+    )
+    return [said]
+
+
 def read_labelled(path: Path, system: System, labels: Path | None = None) -> "LabelledLines":
     """The labelled lines of a log or of a prepared log, in the order they were written.
 

@@ -90,6 +90,28 @@ def quiet_threshold(
     )
 
 
+def raised_without_each(
+    threshold: Threshold, scores: NDArray[np.float32], alert: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The quiet threshold that all templates but one lead to, for each one, [S].
+
+    Only the normal template with the highest score changes it; by a threshold that it had a part
+    in it would never be a false alert.
+
+    Args:
+        threshold: the usual one.
+        scores: left-out ones of the templates, [S].
+        alert: their labels, [S].
+    """
+    quiet = np.full(len(scores), quiet_threshold(threshold, scores, alert).value)
+    normal = np.flatnonzero(~alert & np.isfinite(scores))
+    if len(normal):
+        highest = normal[np.argmax(scores[normal])]
+        others = np.arange(len(scores)) != highest
+        quiet[highest] = quiet_threshold(threshold, scores[others], alert[others]).value
+    return quiet
+
+
 def _deal(rows: NDArray[np.int64], labels: NDArray[np.bool_], templates: int) -> NDArray[np.int64]:
     """The part of each template: those with alerts are dealt out first, then the others."""
     alerts = np.bincount(rows, weights=labels, minlength=templates) > 0

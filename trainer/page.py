@@ -15,6 +15,7 @@ from crosyslog.errors import SettingError, ToolMissingError
 from crosyslog.terminal import printable
 from trainer.evaluation import ORACLE
 from trainer.plots import Look, labels_plot, look, precision_recall_plot, reliability_plot
+from trainer.private_files import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +84,7 @@ def write_page(content: dict[str, Any], details: Mapping[str, MethodDetails], fo
     page = _render(content, details).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE).write_bytes(page)
+        write_private(folder / FILE, page)
     except OSError as error:
         raise SettingError(f"--output {folder}: it cannot be written: {error.strerror}") from error
     return folder / FILE

@@ -55,6 +55,7 @@ class RestOfLog:
     Attributes:
         lines: how many there are.
         alerts: how many of them would have raised an alert.
+        labelled: how many of these because their template has the label of one.
         hours: from the first to the last of them; none where their times do not tell.
         told: templates of these alerts, first those that have no label, which tell what the model
             has made of the labels: one that stands for the most lines of its like before others.
@@ -62,6 +63,7 @@ class RestOfLog:
 
     lines: int
     alerts: int
+    labelled: int
     hours: float | None
     told: Sequence[ToldAlert]
 
@@ -109,7 +111,9 @@ def judge_rest(
         )
         for row in rows[:most]
     ]
-    return RestOfLog(int(rest.sum()), int(flagged.sum()), log.hours(rest), told)
+    return RestOfLog(
+        int(rest.sum()), int(flagged.sum()), int(alerts[known].sum()), log.hours(rest), told
+    )
 
 
 def _telling(

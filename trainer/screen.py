@@ -7,6 +7,12 @@ from typing import Any
 
 from crosyslog.terminal import printable
 
+#: The help of `--system` where answers to `trainer label` may be kept for the target.
+SYSTEM_HELP = (
+    "how lines split  [default: as they did for the labels kept, else the profile of the target's "
+    "name, else plain]"
+)
+
 
 def say(line: str) -> None:
     """Writes a line to standard output."""
@@ -20,6 +26,11 @@ def note(line: str) -> None:
     import typer
 
     typer.echo(printable(line), err=True)
+
+
+def count_of(count: int, what: str) -> str:
+    """A number and what it counts, in the plural where it is not one."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def say_facts(facts: Sequence[tuple[str, str]]) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+#: Contradicted labels that are printed.
+_SHOWN = 5
+
 #: The normal distribution's quantile for an interval of 95 %.
 _QUANTILE = 1.96
 
@@ -90,6 +93,7 @@ def self_estimate(
     regression: NDArray[np.float32],
     alert: NDArray[np.bool_],
     threshold: float,
+    raised: NDArray[np.float64] | float | None = None,
 ) -> SelfEstimate:
     """Compares left-out scores with the labels.
 
@@ -98,20 +102,46 @@ def self_estimate(
         regression: left-out logits of a plain logistic regression, [S].
         alert: the labels, [S].
         threshold: from which score on the model takes a template for an alert.
+        raised: from which score on it raises one, if that is not the same, [S] or of all: what
+            precision and recall are of. A label is as doubtful as before.
     """
     rows = np.flatnonzero(np.isfinite(scores))
+    raised_R = np.broadcast_to(threshold if raised is None else raised, scores.shape)[rows]
     flagged, truth = scores[rows] >= threshold, alert[rows]
     doubt = np.where(truth, 1 - scores[rows], scores[rows])
     order = np.argsort(-doubt, kind="stable")
     return SelfEstimate(
-        *left_out_rates(scores[rows], truth, threshold),
+        *left_out_rates(scores[rows], truth, raised_R),
         Rate(int((flagged != (regression[rows] > 0)).sum()), len(rows)),
         [int(rows[place]) for place in order if flagged[place] != truth[place]],
     )
 
 
+def left_out_facts(precision: Rate, recall: Rate) -> list[tuple[str, str]]:
+    """What is printed of these two."""
+    took = f"{precision} templates taken for alerts, each left out in turn"
+    return [
+        ("precision", took if precision.cases else f"{precision}: no template is taken for one"),
+        ("recall", f"{recall} templates of alerts, each left out in turn"),
+    ]
+
+
+def contradicted_facts(doubtful: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What is printed of templates and labels that the other labels contradict."""
+    if not doubtful:
+        return []
+    count, shown = len(doubtful), doubtful[:_SHOWN]
+    which = "have another look:" if count <= _SHOWN else f"the {_SHOWN} most doubtful:"
+    return [
+        ("contradicted", f"{count} by the other labels; {which}"),
+        *(("", f"{label}: {template}") for template, label in shown),
+    ]
+
+
 def left_out_rates(
-    scores: NDArray[np.float32], alert: NDArray[np.bool_], threshold: float
+    scores: NDArray[np.float32],
+    alert: NDArray[np.bool_],
+    threshold: NDArray[np.float64] | float,
 ) -> tuple[Rate, Rate]:
     """Precision and recall over templates whose left-out scores are compared with their labels."""
     flagged = scores >= threshold

@@ -12,9 +12,7 @@ import csv
 import fcntl
 import io
 import os
-import tempfile
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
@@ -24,9 +22,11 @@ from crosyslog.masking import mask, template_id
 from crosyslog.systems import System
 from trainer.label_files import ALERT, NORMAL, first_line
 from trainer.labelled_logs import how_it_splits
+from trainer.private_files import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 #: What says that somebody has looked and cannot tell.
 UNSURE = frozenset({"unsure", "u", "?"})
@@ -184,17 +184,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, s
     for row in rows:
         writer.writerow({name: _as_text(value) for name, value in row.items()})
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass", newline="") as stream:
-            stream.write(text.getvalue())
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(part).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(part).unlink()
-        raise
+    write_private(path, text.getvalue().encode("utf-8", errors="surrogatepass"))
 
 
 def record_system(labels: Path, system: System) -> None:
@@ -204,20 +194,26 @@ def record_system(labels: Path, system: System) -> None:
         LabelError: the labels that are there were made by another one.
         StoreError: it cannot be written.
     """
+    require_system(labels, system)
+    try:
+        labels.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(_system_beside(labels), f"{system.model_dump_json(indent=2)}\n".encode())
+    except OSError as error:
+        raise _unwritable(labels, error) from error
+
+
+def require_system(labels: Path, system: System) -> None:
+    """Refuses a profile that splits lines otherwise than the one that the labels were made by.
+
+    Raises:
+        LabelError: it does.
+    """
     known = recorded_system(labels)
     if known is not None and labels.exists() and how_it_splits(known) != how_it_splits(system):
         raise LabelError(
             f"the labels in {labels} are of lines split by the profile {known.name}, as it was "
             f"then, and {system.name} splits otherwise: say --system {known.name}, or remove them"
         )
-    try:
-        path = _system_beside(labels)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(system.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise _unwritable(labels, error) from error
 
 
 def recorded_system(labels: Path) -> System | None:
@@ -319,6 +315,11 @@ def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     start = 2
     try:
         names = {str(name).strip().lower() for name in reader.fieldnames or ()}
+        if {"line", "label"} <= names:
+            raise LabelError(
+                f"the labels {path} are of lines, and labels of templates are wanted: `trainer "
+                f"adapt --log FILE --labels {path.name}` learns from those of lines"
+            )
         if not {"template", "label"} <= names:
             raise LabelError(
                 f"the labels {path} lack a header: the columns are `template` and `label` (alert, "

@@ -20,8 +20,13 @@ class Shell:
 
     def says(self, *arguments: object) -> str:
         """What a command that succeeds prints."""
+        return self.says_and_notes(*arguments)[0]
+
+    def says_and_notes(self, *arguments: object) -> tuple[str, str]:
+        """The same, and what it writes to standard error."""
         assert terminal.run(app, [str(argument) for argument in arguments]) == 0
-        return self._capfd.readouterr().out
+        printed = self._capfd.readouterr()
+        return printed.out, printed.err
 
     def reports(self, *arguments: object) -> Any:  # noqa: ANN401 - whatever JSON can hold
         return json.loads(self.says(*arguments, "--json"))

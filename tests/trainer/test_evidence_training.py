@@ -215,6 +215,9 @@ def test_the_quiet_threshold_is_above_every_left_out_normal() -> None:
     usual, quiet = (adapted(evidence_base(*SYSTEMS), target(), quiet=q) for q in (False, True))
     assert quiet.manifest.threshold.value >= usual.manifest.threshold.value
     assert "quiet" in quiet.manifest.threshold.chosen
+    before, after = usual.manifest.figures, quiet.manifest.figures
+    assert after["left_out_recall"] <= before["left_out_recall"]
+    assert after["contradicted_labels"] == before["contradicted_labels"]
 
 
 def test_a_wrong_label_is_contradicted() -> None:

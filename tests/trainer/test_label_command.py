@@ -96,9 +96,9 @@ def test_a_file_is_filled_in_and_given_back(
     assert 0 < second["coverage"]["labelled"] < second["coverage"]["alike"]
     fill_in(here / "second.csv", most=25)
     shown = trainer.says("label", "--target", "spirit", "--answers", "second.csv")
-    assert "25 answers are taken in" in shown
-    assert "45 templates have an answer" in shown
-    assert "`trainer adapt --target spirit` learns from them" in shown
+    assert "25 answers taken in" in shown
+    assert "spirit: 45 templates answered" in shown
+    assert "`trainer adapt --target spirit` learns from them\n" in shown
     # Twice is once: nothing is added.
     before = (here / "store" / "spirit" / "labels.csv").read_bytes()
     trainer.says("label", "--target", "spirit", "--answers", "second.csv")
@@ -139,6 +139,8 @@ def test_adapt_learns_from_what_was_answered(
     shown = trainer.says("adapt", "--target", "spirit", "--base", base, "--log", log)
     assert f"on the rest     {len(texts):,} lines without label: {rest['alerts']} alerts" in shown
     assert "an hour" in shown
+    assert 0 < rest["alerts_of_labelled_templates"] < rest["alerts"]
+    assert f"{rest['alerts_of_labelled_templates']} of them are of templates that are" in shown
 
 
 def test_labels_of_templates_go_before_those_of_the_log(
@@ -183,6 +185,38 @@ def test_the_profile_of_the_labels_is_remembered(
     assert more["coverage"]["labelled"] > 0
     refused = trainer.refuses(*label, "--system", "plain", "--suggest", 5, "--output", "no.csv")
     assert "split by the profile spirit" in refused
+    adapt = ("adapt", "--target", "mine", "--base", base, "--labels", "ask.csv")
+    assert "split by the profile spirit" in trainer.refuses(*adapt, "--system", "plain")
+    (here / "store" / "mine" / "labels.csv").unlink()
+    assert trainer.reports(*adapt, "--system", "plain")["system"] == "plain"
+
+
+def test_answers_alone_can_say_how_lines_split(trainer: Shell, here: Path, base: Path) -> None:
+    (here / "own.csv").write_text("template,label\nkernel fan fault,alert\n", encoding="utf-8")
+    label = ("label", "--target", "mine", "--answers", "own.csv")
+    assert "lines split by" not in trainer.says(*label)
+    assert "lines split by  spirit" in trainer.says(*label, "--system", "spirit")
+    assert trainer.reports("adapt", "--target", "mine", "--base", base)["system"] == "spirit"
+
+
+def test_lines_that_are_taken_whole_for_want_of_a_profile_are_said_to_be(
+    trainer: Shell, here: Path, log: Path, base: Path
+) -> None:
+    label = ("label", "--target", "mine", "--log", log, "--base", base)
+    shown, notes = trainer.says_and_notes(*label, "--suggest", 10, "--output", "ask.csv")
+    assert "no profile is named mine, so lines are taken whole" in notes
+    assert "lines split by  plain" in shown
+    assert "trainer label --target mine --answers ask.csv" in shown
+    assert "kept in" not in shown
+    empty = trainer.says("label", "--target", "mine", "--answers", "ask.csv")
+    assert "0 answers taken in: the column `label` is empty" in empty
+    fill_in(here / "ask.csv")
+    adapt = ("adapt", "--target", "other", "--base", base, "--log", log, "--labels", "ask.csv")
+    taken_whole, split = trainer.reports(*adapt), trainer.reports(*adapt, "--system", "spirit")
+    assert any("no profile is named other" in note for note in taken_whole["notes"])
+    assert not any("do not occur" in note for note in taken_whole["notes"])
+    assert any("10 of the 10 labelled templates do not occur" in note for note in split["notes"])
+    assert not any("no profile" in note for note in split["notes"])
 
 
 def test_a_prepared_log_is_asked_about_without_examples(
@@ -219,7 +253,9 @@ def test_a_prepared_log_in_the_data_folder_is_adapted_to(
     [
         (("--log", "spirit.log"), "label asks in a terminal, and this is none"),
         (("--log", "spirit.log", "--json"), "--json goes with --suggest or --answers"),
+        (("--log", "nowhere"), "--log nowhere: there is no such file"),
         ((), "give a log of the system with --log FILE"),
+        (("--answers", "lines.csv"), "learns from those of lines"),
         (("--suggest", 5, "--output", "x.csv"), "give a log of the system with --log FILE"),
         (("--log", "spirit.log", "--suggest", 5), "--suggest N and --output FILE.csv belong"),
         (
@@ -234,7 +270,10 @@ def test_a_prepared_log_in_the_data_folder_is_adapted_to(
     ],
 )
 @pytest.mark.usefixtures("log")
-def test_label_refuses(trainer: Shell, arguments: tuple[object, ...], said: str) -> None:
+def test_label_refuses(
+    trainer: Shell, here: Path, arguments: tuple[object, ...], said: str
+) -> None:
+    (here / "lines.csv").write_text("line,label\n1,alert\n", encoding="utf-8")
     assert said in trainer.refuses("label", "--target", "spirit", *arguments)
 
 

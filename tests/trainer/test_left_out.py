@@ -14,7 +14,7 @@ from crosyslog.systems import load_system
 from tests.fakes import lstm_of
 from tests.trainer.made import make_base
 from trainer.adaptation import adapt_to_stream
-from trainer.left_out import left_out_scores, quiet_threshold
+from trainer.left_out import left_out_scores, quiet_threshold, raised_without_each
 from trainer.tasks import LabelledStream
 
 if TYPE_CHECKING:
@@ -127,3 +127,12 @@ def test_a_quiet_bundle_says_so(
         False,
         True,
     )
+
+
+def test_the_highest_normal_template_has_no_part_in_the_threshold_it_is_held_against() -> None:
+    usual = Threshold(value=0.5, chosen="for this test")
+    scores = np.array([0.95, 0.9, 0.7, float("nan"), 0.2], dtype=np.float32)
+    alert = np.array([True, False, False, False, False])
+    raised = raised_without_each(usual, scores, alert)
+    assert raised == pytest.approx([0.9001, 0.7001, 0.9001, 0.9001, 0.9001], abs=2e-4)
+    assert raised_without_each(usual, scores[4:], alert[4:]) == pytest.approx([0.5])

@@ -36,3 +36,15 @@ def test_what_is_unknown_is_left_out() -> None:
     found = self_estimate(nothing, nothing, np.array([True, False, False]), 0.5)
     assert "left_out_precision" not in found.figures()
     assert found.figures()["left_out_recall"] == 0
+
+
+def test_a_raised_threshold_counts_for_alerts_and_not_for_doubt() -> None:
+    scores = np.array([0.9, 0.6, 0.7, 0.1], dtype=np.float32)
+    alert = np.array([True, True, False, False])
+    regression = np.array([1, 1, -1, -1], dtype=np.float32)
+    usual = self_estimate(scores, regression, alert, 0.5)
+    quiet = self_estimate(scores, regression, alert, 0.5, 0.8)
+    assert (usual.precision, usual.recall) == (Rate(2, 3), Rate(2, 2))
+    assert (quiet.precision, quiet.recall) == (Rate(1, 1), Rate(1, 2))
+    assert quiet.contradicted == usual.contradicted == [2]
+    assert quiet.disagreement == usual.disagreement

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crosyslog.store import DEFAULT_BASE, DETECTORS, DetectorKind
+from trainer.screen import SYSTEM_HELP
 
 if TYPE_CHECKING:
     from crosyslog.bundle import Bundle
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from trainer.rest_of_log import RestOfLog
     from trainer.self_estimate import SelfEstimate
 
-#: Contradicted labels, and alerts on the rest of the log, that are printed; `--json` has more.
+#: Alerts on the rest of the log that are printed; `--json` has more.
 _SHOWN = 5
 
 
@@ -34,7 +35,7 @@ def adapt(
     ] = None,
     system: Annotated[
         str | None,
-        typer.Option(metavar="PROFILE", help="how lines split  [default: the target's name]"),
+        typer.Option(metavar="PROFILE", help=SYSTEM_HELP),
     ] = None,
     base: Annotated[
         str, typer.Option(metavar="NAME", help="where to start: a shipped base, or a folder")
@@ -177,15 +178,14 @@ def _report(
 
 def _estimated(bundle: "Bundle", estimate: "SelfEstimate") -> list[tuple[str, str]]:
     """What is printed of a model's estimate of itself."""
-    facts = [
-        ("precision", f"{estimate.precision} templates taken for alerts, each left out in turn"),
-        ("recall", f"{estimate.recall} templates of alerts, each left out in turn"),
+    from trainer.self_estimate import contradicted_facts, left_out_facts
+
+    doubtful = [(one["template"], one["label"]) for one in _contradicted(bundle, estimate)]
+    return [
+        *left_out_facts(estimate.precision, estimate.recall),
         ("beside logreg", f"says something else of {estimate.disagreement} templates"),
+        *contradicted_facts(doubtful),
     ]
-    if count := len(estimate.contradicted):
-        facts.append(("contradicted", f"{count} by the other labels; have another look at:"))
-    doubtful = _contradicted(bundle, estimate)[:_SHOWN]
-    return facts + [("", f"{one['label']}: {one['template']}") for one in doubtful]
 
 
 def _contradicted(bundle: "Bundle", estimate: "SelfEstimate | None") -> list[dict[str, str]]:
@@ -203,6 +203,8 @@ def _on_the_rest(rest: "RestOfLog") -> list[tuple[str, str]]:
     often = f"{rest.per_hour:,.2f} an hour" if rest.per_hour is not None else "times unknown"
     found = f"{rest.lines:,} lines without label: {rest.alerts:,} alerts, {often}"
     facts = [("on the rest", found)]
+    if rest.labelled:
+        facts.append(("", f"{rest.labelled:,} of them are of templates that are labelled alerts"))
     for alert in rest.told[:_SHOWN]:
         near = alert.nearest
         like = f", {near.similarity:.2f} like `{near.template}` ({near.label})" if near else ""
@@ -215,6 +217,7 @@ def _rest_content(rest: "RestOfLog") -> dict[str, Any]:
     return {
         "lines": rest.lines,
         "alerts": rest.alerts,
+        "alerts_of_labelled_templates": rest.labelled,
         "hours": rest.hours,
         "alerts_per_hour": rest.per_hour,
         "told": [

@@ -1,5 +1,6 @@
 """`trainer label`."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,8 +9,11 @@ import typer
 
 from crosyslog.errors import SettingError
 from crosyslog.store import DEFAULT_BASE
+from trainer.screen import SYSTEM_HELP
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crosyslog.systems import System
     from trainer.labelling import Labelling
     from trainer.template_labels import Answers
@@ -24,7 +28,7 @@ def label(
     ] = None,
     system: Annotated[
         str | None,
-        typer.Option(metavar="PROFILE", help="how lines split  [default: the target's name]"),
+        typer.Option(metavar="PROFILE", help=SYSTEM_HELP),
     ] = None,
     suggest: Annotated[
         int | None,
@@ -47,7 +51,7 @@ def label(
     """Asks for the labels that teach most, in rounds, and keeps each; goes on where it stopped."""
     _check(log, suggest, output, answers)
     if asks := suggest is None and answers is None:
-        _check_terminal(json=json)
+        _check_terminal(log, json=json)
     from crosyslog.locations import default_store
     from crosyslog.store import Store, base_path
     from trainer.template_labels import Answers
@@ -56,27 +60,29 @@ def label(
     start = base_path(base, "evidence")
     with Answers.alone(kept) as book:
         from trainer.label_sheets import take_in, write_suggestions
-
-        done: dict[str, Any] = {}
-        if log is None:
-            done["taken"] = take_in(answers, [], book) if answers is not None else 0
-            _report(target, book, None, done, json=json)
-            return
+        from trainer.screen import note, say, say_facts
         from trainer.template_labels import record_system
         from trainer.whole_logs import read_whole
 
-        profile = _profile(target, system, log, kept)
-        history = read_whole(log, profile)
-        record_system(kept, profile)
+        done: dict[str, Any] = {}
+        profile, notes = _profile(target, system, log, kept)
+        for said in notes:
+            note(said)
+        history = read_whole(log, profile) if log is not None and profile is not None else None
+        if profile is not None:
+            record_system(kept, profile)
+            done["system"] = profile.name
         if answers is not None:
-            done["taken"] = take_in(answers, history.templates, book)
+            done["taken"] = take_in(answers, history.templates if history else [], book)
+        if log is None or history is None:
+            _report(target, book, None, done, None, json=json)
+            return
 
         from crosyslog.bundle import load_bundle
         from crosyslog.threads import torch_threads
         from trainer.example_lines import Examples
         from trainer.label_screen import ask
         from trainer.labelling import labelling_of
-        from trainer.screen import say, say_facts
 
         labelling, examples = (
             labelling_of(history, load_bundle(start), book),
@@ -87,13 +93,13 @@ def label(
                 asked = labelling.suggestions(suggest)
                 write_suggestions(output, labelling, asked, examples)
                 done |= {"suggested": len(asked), "output": str(output)}
-            elif asks:
+            if asks:
                 say(f"{log.name}: {len(history):,} lines of {len(history.templates):,} templates")
-                facts = [("lines split by", profile.name)]
+                facts = [("lines split by", done["system"])]
                 facts += [("answers so far", str(len(book.last())))] if len(book) else []
                 say_facts(facts)
                 ask(labelling, examples)
-            _report(target, book, labelling, done, json=json)
+            _report(target, book, labelling, done, log, json=json)
 
 
 def _check(
@@ -112,8 +118,10 @@ def _check(
         raise SettingError(f"--output {output} exists already: name a file that is to be made")
 
 
-def _check_terminal(*, json: bool) -> None:
-    """Refuses to ask where nobody can answer."""
+def _check_terminal(log: Path | None, *, json: bool) -> None:
+    """Refuses to ask where nobody can answer, or about nothing."""
+    if log is not None and not log.exists():
+        raise SettingError(f"--log {log}: there is no such file")
     if json:
         raise SettingError("--json goes with --suggest or --answers: questions are no JSON")
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
@@ -123,13 +131,22 @@ def _check_terminal(*, json: bool) -> None:
         )
 
 
-def _profile(target: str, system: str | None, log: Path, kept: Path) -> "System":
-    """The given profile, else the one that the labels so far were made by, else by the name."""
-    from trainer.labelled_logs import system_of
+def _profile(
+    target: str, system: str | None, log: Path | None, kept: Path
+) -> "tuple[System | None, Sequence[str]]":
+    """The given profile, else the one that the labels so far were made by, else by the name.
+
+    Answers alone are templates already, and need none.
+    """
+    from trainer.labelled_logs import fallback_notes, system_of
     from trainer.template_labels import recorded_system
 
-    recorded = recorded_system(kept) if system is None and kept.exists() else None
-    return recorded or system_of(target, system, log)
+    if system is None and (recorded := recorded_system(kept)) is not None:
+        return recorded, ()
+    if log is None and system is None:
+        return None, ()
+    profile = system_of(target, system, log)
+    return profile, fallback_notes(target, system, profile)
 
 
 def _report(
@@ -137,14 +154,24 @@ def _report(
     book: "Answers",
     labelling: "Labelling | None",
     done: dict[str, Any],
+    log: Path | None,
     *,
     json: bool,
 ) -> None:
-    """Says what was done, and where the labelling stands."""
+    """Says what was done, where the labelling stands, and what comes next.
+
+    Args:
+        target: the system.
+        book: the answers.
+        labelling: what they are about, where there is a log.
+        done: what was done, by the names that JSON has.
+        log: it, where there is one.
+        json: as JSON.
+    """
     from dataclasses import asdict
 
     from trainer.label_screen import facts_of
-    from trainer.screen import say, say_facts, say_json
+    from trainer.screen import count_of, say, say_facts, say_json
     from trainer.template_labels import word_of
 
     progress = labelling.progress() if labelling is not None else None
@@ -162,21 +189,32 @@ def _report(
         say_json(content)
         return
     if "taken" in done:
-        say(f"{done['taken']} answers are taken in")
+        none = ": the column `label` is empty" if not done["taken"] else ""
+        say(f"{count_of(done['taken'], 'answer')} taken in{none}")
     if "suggested" in done:
-        say(
-            f"{done['suggested']} templates are in {done['output']}: fill in the column `label` "
-            "(alert, normal or unsure), then give it to --answers"
-        )
+        say(f"{count_of(done['suggested'], 'template')} written to {done['output']}")
     facts = [("labels", ", ".join(f"{count} {word}" for word, count in labels.items()))]
     facts = facts_of(progress) if progress is not None else facts
+    if "system" in done:
+        facts.append(("lines split by", done["system"]))
+    if given:
+        facts.append(("kept in", str(book.path)))
     say("")
-    say(f"{target}: {len(given)} templates have an answer")
-    say_facts([*facts, ("kept in", str(book.path)), ("next", _next(target, given))])
+    say(f"{target}: {count_of(len(given), 'template')} answered")
+    say_facts([*facts, ("next", _next(target, given, done, log))])
 
 
-def _next(target: str, given: "list[bool | None]") -> str:
-    """What to do with the labels there are."""
+def _next(target: str, given: "list[bool | None]", done: dict[str, Any], log: Path | None) -> str:
+    """What to do with the labels there are, or to come to some."""
+    if "suggested" in done:
+        sheet = shlex.quote(done["output"])
+        return (
+            f"fill in the column `label` of {sheet} with alert, normal or unsure, then "
+            f"`trainer label --target {target} --answers {sheet}`"
+        )
     if not {True, False} & set(given):
         return "there is nothing to learn from yet"
-    return f"`trainer adapt --target {target}` learns from them; the same command goes on asking"
+    command = f"trainer adapt --target {target}"
+    command += f" --log {shlex.quote(str(log))}" if log is not None else ""
+    more = "" if "taken" in done else "; the same command as now goes on asking"
+    return f"`{command}` learns from them{more}"
