@@ -117,7 +117,7 @@ class App:
         self.metrics.watch_cache(cache)
         self.metrics.use_model(model)
         log.info("metrics and health at http://%s:%d", settings.http.host, self.http.port)
-        log.info("%s", describe_model(model, settings.target))
+        log.info("%s", describe_model(model, settings))
         return judge, cache, output_partitions
 
     async def _load_judge(self) -> tuple[Model, Judge, EmbeddingCache]:
@@ -220,14 +220,17 @@ def load_judge(
     return model, Judge(model, encoder, cache, settings.model.threshold), cache
 
 
-def describe_model(model: Model, target: str) -> str:
+def describe_model(model: Model, settings: Settings) -> str:
     """Which model is in use, and what to do if it is none of the target's own."""
+    target = settings.target
     manifest = model.bundle.manifest
     if model.adapted:
         return f"model {manifest.target}/{manifest.version}, lines read as {model.system.name}"
+    there = ", ".join(Store(settings.model.store).targets())
     return (
-        f"no model for {target}: running on the base {manifest.target}, lines read as "
-        f"{model.system.name}; `trainer adapt --target {target}` makes one"
+        f"no model for {target!r}{f' (there are models for {there})' if there else ''}: running on "
+        f"the base {manifest.target!r}, lines read as {model.system.name}; "
+        f"`trainer adapt --target {target}` makes one"
     )
 
 

@@ -7,7 +7,7 @@ import select
 import sys
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,13 +35,6 @@ _PROBE_BYTES = 65_536
 
 #: What a log's name ends in beside the system's.
 _ENDINGS = (".gz", ".zst", ".log", ".txt")
-
-
-class Scanned(NamedTuple):
-    """What a scan found."""
-
-    lines: int
-    anomalies: int
 
 
 def scan(
@@ -77,9 +70,9 @@ def scan(
     if first is None:
         raise InputError(f"{name} is empty: a log with at least one line is needed")
     model, judge, cache = load_judge(settings, load)
-    _say(describe_model(model, settings.target))
+    _say(describe_model(model, settings))
     states: dict[str, PartitionState] = {}
-    lines = anomalies = 0
+    lines = anomalies = unsplit = 0
     try:
         chunk: list[bytes] | None = first
         while chunk is not None:
@@ -97,12 +90,18 @@ def scan(
             states = judged.states
             lines += count
             anomalies += len(judged.events)
+            unsplit += judged.unsplit
             sys.stdout.buffer.writelines(to_json(event) + b"\n" for event in judged.events)
             sys.stdout.buffer.flush()
             chunk = next(chunks, None)
     finally:
         cache.close()
-    _say(f"{lines} lines, {anomalies} anomalies, {monotonic() - began:.1f} s")
+    _say(f"{lines:,} lines, {anomalies:,} anomalies, {monotonic() - began:.1f} s")
+    if unsplit:
+        _say(
+            f"{unsplit:,} of {lines:,} lines are not split by {model.system.name}, and were judged "
+            f"whole: see `trainer systems check {model.system.name} FILE`"
+        )
 
 
 def _standard_input(settings: BatchSettings) -> Iterator[list[bytes]]:

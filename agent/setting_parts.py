@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from crosyslog.errors import SettingError
-from crosyslog.locations import default_cache, default_store
+from crosyslog.locations import user_cache, user_store
 from crosyslog.store import DEFAULT_BASE
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -192,7 +192,7 @@ class EncoderSettings(_Part):
         ),
     ] = None
     cache: Annotated[Path, Field(description="the folder of encoded templates")] = Field(
-        default_factory=default_cache
+        default_factory=user_cache
     )
     cache_entries: Annotated[
         int, Field(ge=1, description="encoded templates kept in memory: at least 1")
@@ -214,7 +214,7 @@ class ModelSettings(_Part):
         str, Field(description="the base if the system has no model: a name, or a folder")
     ] = DEFAULT_BASE
     store: Annotated[Path, Field(description="the folder of models")] = Field(
-        default_factory=default_store
+        default_factory=user_store
     )
     threshold: Annotated[
         float | None,

@@ -9,14 +9,22 @@ from pathlib import Path
 def default_store() -> Path:
     """The folder of bundles: `CROSYSLOG_MODEL__STORE`, else in the user's data folder."""
     given = os.environ.get("CROSYSLOG_MODEL__STORE")
-    return Path(given) if given else _data() / "models"
+    return Path(given) if given else user_store()
+
+
+def user_store() -> Path:
+    """The folder of bundles where nothing is set."""
+    return _data() / "models"
 
 
 def default_cache() -> Path:
     """The folder of encoded templates: `CROSYSLOG_ENCODER__CACHE`, else the user's cache folder."""
     given = os.environ.get("CROSYSLOG_ENCODER__CACHE")
-    if given:
-        return Path(given)
+    return Path(given) if given else user_cache()
+
+
+def user_cache() -> Path:
+    """The folder of encoded templates where nothing is set."""
     import platformdirs
 
     return platformdirs.user_cache_path("crosyslog")

@@ -94,6 +94,7 @@ class Evaluation:
             "quiet_alerts": plan.quiet_alerts,
             "query": plan.query,
             "tasks": len(drawn.tasks),
+            "tasks_wanted": plan.tasks * plan.seeds,
             "seeds": plan.seeds,
             "seed_list": list(range(plan.first_seed, plan.first_seed + plan.seeds)),
             "interval": {
@@ -202,38 +203,25 @@ def show_evaluation(content: dict[str, Any]) -> None:
     """Writes the tables of an evaluation to standard output."""
     from trainer.screen import say, say_table
 
-    support, interval, skipped = content["support"], content["interval"], content["skipped"]
-    say(
-        f"{content['target']}: {content['file']}, {content['lines']:,} lines, "
-        f"{content['alerts']:,} of them alerts, {content['templates']:,} templates"
-    )
-    if content["base"] is not None:
-        sources = ", ".join(content["sources"])
-        say(f"base {content['base']} ({content['detector']}), trained on {sources}")
-    learnt = f"{support['size']:,} labelled lines in a row"
-    if support["kind"] == "chosen":
-        learnt = (
-            f"the labels of {support['size']:,} templates, chosen from {support['history']:,} lines"
-        )
-    if content["wrong_labels"]:
-        learnt += f" ({content['wrong_labels']:.0%} of the labels wrong)"
-    say(
-        f"{content['protocol']} protocol, {content['tasks']} tasks of {content['seeds']} seeds: "
-        f"{learnt}, judged on the {content['query']:,} lines after them"
-    )
-    if content["quiet_alerts"]:
-        say("quiet alerts: the base's methods use a threshold above the support's normal lines")
+    interval, skipped = content["interval"], content["skipped"]
+    _show_setting(content)
     say("")
-    _show_methods(content["methods"])
+    _show_methods(content["methods"], blocks=interval["blocks"])
     if "by_host" in content:
         say("")
-        say(f"The stream split by host into {content['by_host']['partitions']} partitions:")
-        _show_methods(content["by_host"]["methods"])
+        parts = content["by_host"]["partitions"]
+        say(f"The same lines as a stream that is split by host into {parts} partitions:")
+        _show_methods(content["by_host"]["methods"], blocks=interval["blocks"])
     if difference := content.get("difference"):
         say("")
         say(
             f"F1 of {difference['of']} less that of {difference['from']}, task by task: "
-            f"{difference['mean']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})"
+            f"{difference['mean']:+.3f}"
+            + (
+                f" ({difference['low']:+.3f} to {difference['high']:+.3f})"
+                if interval["blocks"] > 1
+                else ""
+            )
         )
     say("")
     if any(name.endswith(ORACLE) for name in content["methods"]):
@@ -269,7 +257,38 @@ def show_evaluation(content: dict[str, Any]) -> None:
         )
 
 
-def _show_methods(methods: dict[str, Any]) -> None:
+def _show_setting(content: dict[str, Any]) -> None:
+    """What was judged, and how."""
+    from trainer.screen import count_of, say
+
+    support = content["support"]
+    say(
+        f"{content['target']}: {content['file']}, {content['lines']:,} lines, "
+        f"{content['alerts']:,} of them alerts, {content['templates']:,} templates"
+    )
+    if content["base"] is not None:
+        sources = ", ".join(content["sources"])
+        say(f"base {content['base']} ({content['detector']}), trained on {sources}")
+    learnt = f"{support['size']:,} labelled lines in a row"
+    if support["kind"] == "chosen":
+        learnt = (
+            f"the labels of {support['size']:,} templates, chosen from {support['history']:,} lines"
+        )
+    if content["wrong_labels"]:
+        learnt += f" ({content['wrong_labels']:.0%} of the labels wrong)"
+    tasks, wanted = content["tasks"], content["tasks_wanted"]
+    say(
+        f"{content['protocol']} protocol, {count_of(tasks, 'task')} of "
+        f"{count_of(content['seeds'], 'seed')}: "
+        f"{learnt}, judged on the {content['query']:,} lines after them"
+    )
+    if tasks < wanted:
+        say(f"{wanted:,} tasks were asked for: the log has no more positions that make one")
+    if content["quiet_alerts"]:
+        say("quiet alerts: the base's methods use a threshold above the support's normal lines")
+
+
+def _show_methods(methods: dict[str, Any], *, blocks: int) -> None:
     from trainer.screen import say_table
 
     say_table(
@@ -278,7 +297,7 @@ def _show_methods(methods: dict[str, Any]) -> None:
             [
                 name,
                 f"{figures['f1']['mean']:.3f}",
-                f"{figures['f1']['low']:.3f}-{figures['f1']['high']:.3f}",
+                f"{figures['f1']['low']:.3f}-{figures['f1']['high']:.3f}" if blocks > 1 else "-",
                 *(f"{figures[key]:.3f}" for _, key in _COLUMNS),
                 f"{figures['false_alerts_per_10k']:.1f}",
             ]

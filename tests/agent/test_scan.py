@@ -88,8 +88,19 @@ def test_without_a_model_of_its_own_the_base_judges_and_says_so(
 
     _, said = run(str(path), settings.model_copy(update={"model": model}), capfdbinary)
 
-    assert "no model for unheard-of: running on the base a-base, lines read as plain" in said
+    assert "no model for 'unheard-of' (there are models for tiny)" in said
+    assert "running on the base 'a-base', lines read as plain" in said
     assert "trainer adapt --target unheard-of" in said
+
+
+def test_lines_of_another_system_are_counted(
+    tmp_path: Path, settings: Settings, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    add_tiny_model(Store(tmp_path / "store"), "spirit", system="spirit")
+    path = tmp_path / "spirit.log"
+    path.write_bytes(b"\n".join(LINES))
+    _, said = run(str(path), settings, capfdbinary)
+    assert "4 of 4 lines are not split by spirit, and were judged whole" in said
 
 
 def test_standard_input_is_judged_as_it_comes(
@@ -175,4 +186,4 @@ def test_a_file_name_cannot_act_on_the_terminal(
     _, said = run(str(path), settings.model_copy(update={"model": model}), capfdbinary)
 
     assert "\x1b" not in said
-    assert "no model for evil\\x1b[2J" in said
+    assert "no model for 'evil\\x1b[2J" in said

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.settings import load_settings
+from agent.settings import describe_settings, load_settings
 from crosyslog.errors import SettingError
 
 if TYPE_CHECKING:
@@ -150,3 +150,12 @@ def test_a_secret_comes_from_the_environment_or_a_file_never_from_the_command_li
     secret.unlink()
     with pytest.raises(SettingError, match="which CROSYSLOG_KAFKA__SASL_PASSWORD_FILE names"):
         load_settings(assignments=sasl)
+
+
+def test_a_folder_that_is_set_is_no_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSYSLOG_MODEL__STORE", "/models")
+    monkeypatch.setenv("CROSYSLOG_ENCODER__CACHE", "/cache")
+    described = {one.name: one for one in describe_settings(load_settings())}
+    for name, value in (("model.store", "/models"), ("encoder.cache", "/cache")):
+        assert described[name].value == value
+        assert described[name].default != value

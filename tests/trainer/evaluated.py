@@ -53,6 +53,7 @@ def content(file: str = "thunderbird-reconstructed.log.gz", **more: Any) -> dict
         "support": {"kind": "contiguous", "size": 1000},
         "query": 10_000,
         "tasks": 60,
+        "tasks_wanted": 60,
         "seeds": 3,
         "seed_list": [0, 1, 2],
         "interval": {

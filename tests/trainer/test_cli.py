@@ -277,11 +277,25 @@ def test_an_evaluation_is_written_and_the_same_again(
     assert str(here) not in written[0].decode()
     assert (report["target"], report["file"], report["base"]) == ("spirit", "spirit.log", "tiny")
     assert report["seed_list"] == [4, 5]
-    assert report["tasks"] == len(report["positions"]) == 4
+    assert report["tasks"] == report["tasks_wanted"] == len(report["positions"]) == 4
     assert all(place["query"] == place["support"] + 300 for place in report["positions"])
     assert list(report["methods"]) == [*BASELINES, *BASED]
     assert "4 tasks of 2 seeds: 300 labelled lines in a row" in shown
     assert "the 10,000 lines after them" in shown
+    assert "the log has no more positions" not in shown
+
+
+def test_an_evaluation_says_when_a_log_has_fewer_tasks_than_were_asked_for(
+    trainer: Shell, here: Path, base: Path
+) -> None:
+    texts = ["all well", "disk failure"] * 5_200
+    log = write_log(here / "short.log", texts, np.array([False, True] * 5_200))
+    arguments = ("evaluate", "--target", "spirit", "--log", log, "--base", base)
+    shown = trainer.says(*arguments, "--support", 399, "--seeds", 1, "--tasks", 3)
+    assert "2 tasks of 1 seed: 399 labelled lines in a row" in shown
+    assert "3 tasks were asked for: the log has no more positions that make one" in shown
+    assert "All tasks begin in one block of the stream: their spread is unknown." in shown
+    assert "0.000-1.000" not in shown
 
 
 def test_quiet_alerts_make_fewer_false_ones(
@@ -375,7 +389,10 @@ def test_models_are_listed_and_shown(trainer: Shell, store: Store) -> None:
     assert [one["current"] for one in listed["spirit"]] == [False, False, True]
     rows = trainer.says("models").splitlines()
     assert [row.split()[:2] for row in rows[1:]] == [["liberty", "0001"], ["spirit", "0003"]]
-    assert "spirit 0003 (in use)" in trainer.says("models", "show", "spirit")
+    shown = trainer.says("models", "show", "spirit")
+    assert "spirit 0003 (in use)" in shown
+    assert "detector        maml_lstm" in shown
+    assert "lines split by  " in shown
     elsewhere = trainer.says("models", "--store", store.root.parent / "other")
     assert "no model in" in elsewhere
 
@@ -413,7 +430,7 @@ def test_models_are_listed_where_it_is_not_told_which_one_is_in_use(
 
 
 def test_back_to_an_older_model_and_clean_up(trainer: Shell, store: Store) -> None:
-    assert "version 0001 is in use" in trainer.says("models", "use", "spirit", "0001")
+    assert "version 0001 is in use" in trainer.says("models", "use", "spirit", "1")
     assert store.current("spirit") == "0001"
     report = trainer.reports("models", "remove", "spirit", "--keep", 1)
     assert report == {"target": "spirit", "removed": ["0002"], "kept": ["0001", "0003"]}
@@ -428,7 +445,7 @@ def test_back_to_an_older_model_and_clean_up(trainer: Shell, store: Store) -> No
         (("use", "vax", "0001"), "no version '0001'"),
         (("remove", "vax", "--keep", "1"), "vax has no bundle"),
         (("remove", "spirit", "--keep", "0"), "--keep"),
-        (("remove", "spirit"), "Missing option '--keep'"),
+        (("remove", "spirit"), "as in `trainer models remove spirit --keep 1`"),
         (("show", "../x"), "cannot name a target"),
         (("forget",), "No such command 'forget'"),
     ],

@@ -246,10 +246,12 @@ def test_a_key_is_an_answer(kept: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "guess: " in shown
 
 
-def test_other_keys_are_no_answers(kept: Path) -> None:
+def test_other_keys_are_no_answers(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     left = iter(["\x1b[A", "nn", "", "x", "n", "q"])
     ask(opened(kept), NoExamples(), lambda: next(left))
     assert len(Answers(kept)) == 1
+    # The keys are named again once, and with the next question.
+    assert capsys.readouterr().out.count("q quit: ") == 3
 
 
 def test_undo_goes_back(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosyslog.errors import StoreError
+from crosyslog.errors import SettingError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from crosyslog.store import Store
     from trainer.models import StoredModel
 
@@ -42,7 +44,7 @@ def models(context: typer.Context, *, store: StoreOption = None, json: JsonOptio
     elif not found:
         say(f"no model in {opened.root}: `trainer adapt` stores one")
     else:
-        headers = ("target", "in use", "made", "labelled lines", "base", "versions")
+        headers = ("target", "in use", "made", "labels", "detector", "base", "versions")
         say_table(headers, [_summary(target, kept) for target, kept in found.items()])
 
 
@@ -54,7 +56,7 @@ def show(
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Shows the versions of a target, and what the one in use was made from."""
+    """Shows the versions of a target: what each was made from, and how it judges."""
     from trainer.models import stored_versions
     from trainer.screen import say, say_facts, say_json
 
@@ -72,12 +74,17 @@ def show(
             continue
         manifest = model.manifest
         support = manifest.support
+        normal = support.templates - support.alert_templates
         facts = [
             ("made", f"{manifest.created:%Y-%m-%d %H:%M} UTC by {manifest.command}"),
-            ("learnt from", f"{support.lines:,} lines, {support.alerts:,} of them alerts"),
+            ("learnt from", f"{support.lines:,} labels, {support.alerts:,} of them of alerts"),
+            ("templates", f"{support.alert_templates} of alerts, {normal} of normal lines"),
+            ("lines split by", manifest.system.name if manifest.system else "none"),
+            ("detector", manifest.detector.kind),
             ("base", f"{manifest.base}, trained on {', '.join(manifest.sources)}"),
             ("encoder", manifest.encoder.id),
             ("threshold", f"{manifest.threshold.value}, {manifest.threshold.chosen}"),
+            *_figures(manifest.figures),
         ]
         say_facts(facts)
 
@@ -96,6 +103,7 @@ def use(
     from trainer.screen import say, say_json
 
     opened = _store(context, store)
+    version = version.zfill(4)  # as versions are written; `1` is what people type
     read_verified(opened.path(name, version))  # a broken one would be put in use for nothing
     opened.use(name, version)
     if json or context.obj.json:
@@ -109,13 +117,21 @@ def remove(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="the target")],
     *,
-    keep: Annotated[int, typer.Option(metavar="N", min=1, help="how many of the newest stay")],
+    keep: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="how many of the newest stay; has to be said"),
+    ] = None,
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
     """Removes old versions of a target, never the one in use."""
     from trainer.screen import say, say_json
 
+    if keep is None:
+        raise SettingError(
+            "say with --keep N how many of the newest versions stay, as in `trainer models remove "
+            f"{name} --keep 1`"
+        )
     opened = _store(context, store)
     removed = opened.remove(name, keep)
     if json or context.obj.json:
@@ -140,18 +156,30 @@ def _nothing(store: "Store", name: str) -> StoreError:
 def _summary(target: str, models: list["StoredModel"]) -> list[str]:
     used = next((model for model in models if model.current), None)
     if used is None:
-        return [target, "none", "", "", "", str(len(models))]
+        return [target, "none", *[""] * 4, str(len(models))]
     if used.manifest is None:
-        return [target, used.version, "broken", "", "", str(len(models))]
+        return [target, used.version, "broken", *[""] * 3, str(len(models))]
     manifest = used.manifest
     return [
         target,
         used.version,
         f"{manifest.created:%Y-%m-%d %H:%M}",
         f"{manifest.support.lines:,}",
+        manifest.detector.kind,
         manifest.base or "",
         str(len(models)),
     ]
+
+
+def _figures(figures: "Mapping[str, float]") -> list[tuple[str, str]]:
+    """What the model said of itself when it was made."""
+    facts = []
+    for name in ("precision", "recall"):
+        if (share := figures.get(f"left_out_{name}")) is not None:
+            low, high = (figures[f"left_out_{name}_{end}"] for end in ("low", "high"))
+            said = f"{share:.2f} ({low:.2f} to {high:.2f}) on templates of its labels, left out"
+            facts.append((name, said))
+    return facts
 
 
 def _content(model: "StoredModel") -> dict[str, Any]:
