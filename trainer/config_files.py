@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", bound=BaseModel)
 
 
-def read_config(path: Path, form: type[Config]) -> Config:
+def read_config(path: Path | None, form: type[Config]) -> Config:
     """Reads the settings of a training from a TOML file.
 
     Args:
-        path: the file.
+        path: the file; without one, all settings are the default ones.
         form: of which detector.
 
     Raises:
         SettingError: the file cannot be read, or a setting is unknown or impossible.
     """
+    if path is None:
+        return form()
     try:
         return form.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:

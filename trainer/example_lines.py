@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from trainer.labelled_logs import lines_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from trainer.labelling import Question
     from trainer.whole_logs import WholeLog
 
-#: Lines that are read at once, and lines of a log that stand beside an example on each side.
-_LINES_AT_ONCE, NEIGHBOURS = 100_000, 2
+#: Lines of a log that stand beside an example on each side.
+NEIGHBOURS = 2
 
 
 class Example(NamedTuple):
@@ -65,25 +66,15 @@ class Examples:
 
 
 def _read(path: Path, places: Sequence[int]) -> dict[int, Example]:
-    """The lines at some places of a log, counted from 0."""
-    from crosyslog.lines import decode, read_raw
-
-    wanted = {
-        number
-        for place in places
-        for number in range(max(place - NEIGHBOURS, 0), place + NEIGHBOURS + 1)
-    }
-    left, first = deque(sorted(wanted)), 0
-    texts: dict[int, str] = {}
-    for chunk in read_raw(path, _LINES_AT_ONCE):
-        here = []
-        while left and left[0] < first + len(chunk):
-            here.append(left.popleft())
-        lines = decode([chunk[number - first] for number in here]).to_list()
-        texts.update(zip(here, lines, strict=True))
-        first += len(chunk)
-        if not left:
-            break
+    """The lines at some places of a log, counted from 0, and those beside them."""
+    texts = lines_at(
+        path,
+        {
+            number
+            for place in places
+            for number in range(max(place - NEIGHBOURS, 0), place + NEIGHBOURS + 1)
+        },
+    )
     return {
         place: Example(
             place + 1,

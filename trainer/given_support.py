@@ -14,7 +14,7 @@ import numpy as np
 from crosyslog.errors import LabelError
 from crosyslog.masking import template_id
 from crosyslog.systems import load_system
-from trainer.labelled_logs import fallback_notes, no_labels_known, system_of
+from trainer.labelled_logs import fallback_notes, labels_of_its_own, no_labels_known, system_of
 from trainer.template_labels import (
     Answers,
     columns_of,
@@ -152,9 +152,7 @@ def _sources(log: Path | None, files: Sequence[Path]) -> _Sources:
     if len(of_lines) > 1:
         raise LabelError(f"--labels {of_lines[0]} and {of_lines[1]}: give one file of line labels")
     if of_lines and log is not None and log.is_dir():
-        raise LabelError(
-            f"--labels {of_lines[0]}: {log} is prepared and holds its own labels: name the log"
-        )
+        raise labels_of_its_own(log, of_lines[0])
     of_templates = [path for path in files if path not in of_lines]
     return _Sources(log, of_lines[0] if of_lines else None, of_templates)
 

@@ -1,6 +1,7 @@
 """Labelled logs, as every command reads them: a log's file, or the folder `prepare` made of it."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +74,7 @@ def read_labelled(path: Path, system: System, labels: Path | None = None) -> "La
 
     if labels is not None:
         if path.is_dir():
-            raise LabelError(
-                f"--labels {labels}: {path} is prepared and holds its own labels: name the log"
-            )
+            raise labels_of_its_own(path, labels)
         from trainer.label_files import with_labels
 
         return number_lines(with_labels(_read(path, system), labels, str(path)), str(path))
@@ -84,6 +83,13 @@ def read_labelled(path: Path, system: System, labels: Path | None = None) -> "La
     if path.is_dir():
         return prepared_log(path, system).labelled()
     return number_lines(_read(path, system), str(path), system.fields.normal)
+
+
+def labels_of_its_own(log: Path, labels: Path) -> LabelError:
+    """What is raised where labels are given for the lines of a prepared log."""
+    return LabelError(
+        f"--labels {labels}: {log} is prepared and holds its own labels: name the log"
+    )
 
 
 def no_labels_known(system: System, path: Path) -> LabelError:
@@ -98,6 +104,30 @@ def no_labels_known(system: System, path: Path) -> LabelError:
     return no_labels(str(path), system.fields.normal)
 
 
+def lines_at(path: Path, places: Iterable[int]) -> dict[int, str]:
+    """The raw lines at some places of a log, counted from 0, as they stand in it.
+
+    Places after its end are left out; it is read as far as the last of them.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    from crosyslog.lines import decode, read_raw
+
+    left, first = deque(sorted(set(places))), 0
+    texts: dict[int, str] = {}
+    for chunk in read_raw(path, _LINES_AT_ONCE):
+        here = []
+        while left and left[0] < first + len(chunk):
+            here.append(left.popleft())
+        lines = decode([chunk[place - first] for place in here]).to_list()
+        texts.update(zip(here, lines, strict=True))
+        first += len(chunk)
+        if not left:
+            break
+    return texts
+
+
 def raw_lines(path: Path, offsets: "NDArray[np.int64]") -> "Callable[[list[int]], dict[int, str]]":
     """Gives the raw lines at places of a labelled stream, as they stand in its log.
 
@@ -107,16 +137,8 @@ def raw_lines(path: Path, offsets: "NDArray[np.int64]") -> "Callable[[list[int]]
     """
 
     def find(places: list[int]) -> dict[int, str]:
-        from crosyslog.lines import decode, read_raw
-
-        wanted = {int(offsets[place]): place for place in places}
-        found, first = {}, 0
-        for chunk in read_raw(path, _LINES_AT_ONCE):
-            inside = [offset for offset in wanted if first <= offset < first + len(chunk)]
-            texts = decode([chunk[offset - first] for offset in inside]).to_list()
-            found.update({wanted[o]: text for o, text in zip(inside, texts, strict=True)})
-            first += len(chunk)
-        return found
+        texts = lines_at(path, (int(offsets[place]) for place in places))
+        return {place: texts[int(offsets[place])] for place in places}
 
     return find
 

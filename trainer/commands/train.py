@@ -96,7 +96,7 @@ def _train_lstm(
     from trainer.screen import note, steps_progress
     from trainer.training import MetaTraining, TrainingConfig
 
-    settings = read_config(config, TrainingConfig) if config is not None else TrainingConfig()
+    settings = read_config(config, TrainingConfig)
     with kept_state(output, restart=restart) as state, _stopped_in_a_line(state):
         streams, encoder = read_sources(named, systems)
         training = MetaTraining(streams, settings, encoder.dim)
@@ -129,7 +129,7 @@ def _train_evidence(
 
     if restart:
         raise SettingError("--restart is for --detector maml_lstm: the other keeps no state")
-    settings = read_config(config, EvidenceConfig) if config is not None else EvidenceConfig()
+    settings = read_config(config, EvidenceConfig)
     check_count(list(systems))
     streams, encoder = read_sources(named, systems)
     name = output.resolve().name

@@ -63,7 +63,7 @@ def tune(
             "--source: tune needs two or more: each is held out in turn, and judged by what was "
             "trained on the others"
         )
-    fixed = read_config(config, TrainingConfig) if config is not None else TrainingConfig()
+    fixed = read_config(config, TrainingConfig)
     varied = searched(read_space(space) if space is not None else None, fixed)
     settings = draw_settings(varied, fixed, trials=trials, seed=seed)
     sources = _read(named)
