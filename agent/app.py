@@ -9,15 +9,17 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from agent.at_least_once import AtLeastOnce
 from agent.connection import prepare_topics
-from agent.delivery import Delivery
+from agent.exactly_once import ExactlyOnce
 from agent.fetching import Fetching
 from agent.http import HttpServer
 from agent.judging import Judge
 from agent.metrics import Metrics
-from agent.pipeline import Pipeline
+from agent.pipeline import Outputs, Pipeline
+from agent.reloading import Reloading
 from crosyslog.embedding_cache import EmbeddingCache
 from crosyslog.encoder import load_encoder
 from crosyslog.store import Store, find_model
@@ -25,6 +27,7 @@ from crosyslog.store import Store, find_model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.delivery import Delivery
     from agent.settings import Settings
     from crosyslog.encoder import Encoder
     from crosyslog.store import Model
@@ -36,6 +39,20 @@ log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 6.0
 
 _LAG_SECONDS = 1.0
+
+
+class Loaded(NamedTuple):
+    """A model that is ready to judge.
+
+    Attributes:
+        judge: it.
+        encoder: what it encodes with.
+        cache: of vectors, which is to be closed.
+    """
+
+    judge: Judge
+    encoder: Encoder
+    cache: EmbeddingCache
 
 
 class App:
@@ -108,30 +125,31 @@ class App:
             await asyncio.gather(starting, stopping, return_exceptions=True)
             await self.http.stop()
 
-    async def _start(self) -> tuple[Judge, EmbeddingCache, int]:
+    async def _start(self) -> tuple[Loaded, Outputs]:
         settings = self._settings
         # Nothing is logged before all of this went well: what a user got wrong is one line.
         await self.http.start(settings.http)
-        output_partitions = await prepare_topics(settings.kafka)
-        model, judge, cache = await self._load_judge()
-        self.metrics.watch_cache(cache)
-        self.metrics.use_model(model)
+        kafka = settings.kafka
+        events, dead_letters = await prepare_topics(kafka)
+        loaded = await self._load_judge()
+        self.metrics.watch_cache(loaded.cache)
+        self.metrics.use_model(loaded.judge.model)
         log.info("metrics and health at http://%s:%d", settings.http.host, self.http.port)
-        log.info("%s", describe_model(model, settings))
-        return judge, cache, output_partitions
+        log.info("%s", describe_model(loaded.judge.model, settings))
+        return loaded, Outputs(
+            kafka.resolved_output_topic, events, kafka.resolved_dead_letter_topic, dead_letters
+        )
 
-    async def _load_judge(self) -> tuple[Model, Judge, EmbeddingCache]:
+    async def _load_judge(self) -> Loaded:
         """Loads in a thread that nobody waits for: it takes half a minute, a stop a moment."""
         loop = asyncio.get_running_loop()
-        loaded: asyncio.Future[tuple[Model, Judge, EmbeddingCache]] = loop.create_future()
+        loaded: asyncio.Future[Loaded] = loop.create_future()
 
-        def settle(
-            result: tuple[Model, Judge, EmbeddingCache] | None, error: BaseException | None
-        ) -> None:
+        def settle(result: Loaded | None, error: BaseException | None) -> None:
             if loaded.done():
                 # The agent was stopped meanwhile.
                 if result is not None:
-                    result[2].close()
+                    result.cache.close()
             elif result is not None:
                 loaded.set_result(result)
             elif error is not None:
@@ -151,39 +169,44 @@ class App:
         self._loader.start()
         return await loaded
 
-    async def _work(
-        self,
-        judge: Judge,
-        cache: EmbeddingCache,
-        output_partitions: int,
-        stopping: asyncio.Task[bool],
-    ) -> None:
+    async def _work(self, loaded: Loaded, outputs: Outputs, stopping: asyncio.Task[bool]) -> None:
         settings, metrics = self._settings, self.metrics
         fetching = Fetching(settings.kafka, settings.batch, metrics)
-        delivery = Delivery(settings.kafka, output_partitions, fetching.commit, metrics)
-        pipeline = Pipeline(judge, delivery, metrics)
+        delivery = _delivery(settings, fetching, metrics)
+        pipeline = Pipeline(loaded.judge, delivery, outputs, metrics, fetching.lost)
+        reloading = Reloading(settings, *loaded, metrics)
         self._fetching, self._delivery = fetching, delivery
-        reading = asyncio.create_task(fetching.run(pipeline.submit))
+
+        async def take(judge: Judge, again: bool) -> None:
+            pipeline.judge = judge
+            if again:
+                await fetching.restart()
+
+        reading = asyncio.create_task(fetching.run(delivery, pipeline.submit))
         working = asyncio.create_task(pipeline.run())
-        measuring = asyncio.create_task(self._measure(fetching))
+        beside = [
+            asyncio.create_task(delivery.run(fetching.lost)),
+            asyncio.create_task(self._measure(fetching)),
+        ]
+        if settings.model.reload_interval:
+            beside.append(asyncio.create_task(reloading.run(take)))
+        tasks = (reading, working, *beside)
         try:
-            await asyncio.wait(
-                {reading, working, measuring, stopping}, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
             if not working.done():
                 await self._drain(pipeline, fetching, working)
-            for task in (working, measuring, reading):
+            for task in tasks:
                 if task.done() and not task.cancelled():
                     task.result()
         finally:
-            for task in (reading, working, measuring):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(reading, working, measuring, return_exceptions=True)
-            await delivery.stop()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await fetching.leave()
-            cache.close()
+            await delivery.stop()
+            loaded.cache.close()
         log.info("stopped")
 
     async def _drain(
@@ -191,7 +214,7 @@ class App:
     ) -> None:
         log.info("stopping: finishing what is in flight")
         if fetching.assignment is not None:
-            await fetching.assignment.close(_DRAIN_SECONDS)
+            await fetching.let_go(fetching.assignment, _DRAIN_SECONDS)
         # Whatever is left has ended with its assignment, so this is quick.
         await pipeline.finish()
         await asyncio.wait({working}, timeout=1.0)
@@ -202,10 +225,17 @@ class App:
             await asyncio.sleep(_LAG_SECONDS)
 
 
+def _delivery(settings: Settings, fetching: Fetching, metrics: Metrics) -> Delivery:
+    interval = settings.delivery.commit_interval
+    if settings.delivery.guarantee == "exactly-once":
+        return ExactlyOnce(settings.kafka, fetching.committed, metrics, interval)
+    return AtLeastOnce(settings.kafka, fetching.commit, metrics, interval)
+
+
 def load_judge(
     settings: Settings, load: Callable[[str, str, str], Encoder] = load_encoder
-) -> tuple[Model, Judge, EmbeddingCache]:
-    """The model of the settings' target, ready to judge; the cache is to be closed.
+) -> Loaded:
+    """The model of the settings' target, ready to judge.
 
     Raises:
         StoreError, BundleError: there is no model that can be used.
@@ -217,7 +247,8 @@ def load_judge(
         wanted.name or made_with.name, wanted.device, wanted.precision or made_with.precision
     )
     cache = EmbeddingCache(settings.encoder.cache, settings.encoder.cache_entries)
-    return model, Judge(model, encoder, cache, settings.model.threshold), cache
+    judge = Judge(model, encoder, cache, settings.model.threshold, settings.batch.max_line_bytes)
+    return Loaded(judge, encoder, cache)
 
 
 def describe_model(model: Model, settings: Settings) -> str:

@@ -74,13 +74,13 @@ async def stop_within(seconds: float, stopping: Coroutine[None, None, None]) -> 
     return error is None
 
 
-async def prepare_topics(settings: KafkaSettings) -> int:
-    """Makes sure that the topic to read exists, and creates that of the events if it does not.
+async def prepare_topics(settings: KafkaSettings) -> tuple[int, int]:
+    """Makes sure that the topic to read exists, and creates those that are written to.
 
     A new topic gets as many partitions and replicas as the one that is read.
 
     Returns:
-        How many partitions the topic of the events has.
+        How many partitions the topic of the events has, and that of the dead letters.
 
     Raises:
         BrokerError: the brokers cannot be reached, or a topic is missing.
@@ -97,22 +97,26 @@ async def prepare_topics(settings: KafkaSettings) -> int:
             await admin.close()
 
 
-async def _prepare(admin: AIOKafkaAdminClient, settings: KafkaSettings) -> int:
-    topic, output = settings.resolved_topic, settings.resolved_output_topic
-    where = settings.bootstrap_servers
+async def _prepare(admin: AIOKafkaAdminClient, settings: KafkaSettings) -> tuple[int, int]:
+    topic, where = settings.resolved_topic, settings.bootstrap_servers
     there = await admin.list_topics()
     if topic not in there:
         raise BrokerError(
             f"the topic {topic!r} does not exist on {where}, or this user may not see it: "
             f"create it, or name another one with --topic{_some(there)}"
         )
-    if output not in there:
-        (described,) = await admin.describe_topics([topic])
-        partitions = described["partitions"]
-        await _create(admin, output, len(partitions), len(partitions[0]["replicas"]), where)
-        return len(partitions)
-    (described,) = await admin.describe_topics([output])
-    return len(described["partitions"])
+    (described,) = await admin.describe_topics([topic])
+    partitions = described["partitions"]
+    counts = []
+    for output in (settings.resolved_output_topic, settings.resolved_dead_letter_topic):
+        if output in there:
+            (found,) = await admin.describe_topics([output])
+            counts.append(len(found["partitions"]))
+        else:
+            await _create(admin, output, len(partitions), len(partitions[0]["replicas"]), where)
+            counts.append(len(partitions))
+    events, dead_letters = counts
+    return events, dead_letters
 
 
 async def _create(
@@ -123,7 +127,7 @@ async def _create(
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
             raise BrokerError(
-                f"the topic of the events, {topic!r}, does not exist and cannot be created "
+                f"the topic {topic!r} does not exist and cannot be created "
                 f"({error.__name__}): create it with `kafka-topics.sh --bootstrap-server {where} "
                 f"--create --topic {topic} --partitions {partitions}`"
             )

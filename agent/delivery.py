@@ -1,30 +1,22 @@
-"""Publishing events and committing what they came from: the one place that promises delivery."""
+"""Publishing what a batch came to, and committing how far it was read: the promise of delivery."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import (
-    CommitFailedError,
-    IllegalStateError,
-    KafkaError,
-    MessageSizeTooLargeError,
-)
-
-from agent.connection import client_options, stop_within
-from crosyslog.errors import BrokerError
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from aiokafka import TopicPartition
 
     from agent.metrics import Metrics
-    from agent.setting_parts import KafkaSettings
+    from agent.partition import Partition
+    from agent.publishing import Message
 
 log = logging.getLogger(__name__)
 
@@ -34,157 +26,147 @@ _BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 #: A delivery that takes longer than this makes the agent not ready.
 _SLOW_SECONDS = 5.0
 
-#: Bounds the flush of a producer whose broker may be away.
-_CLOSE_SECONDS = 1.5
 
-#: The broker judges how large a message may be (1 MiB unless it is told otherwise), after
-#: compression; this is only far above it. An event holds its line twice.
-_MAX_REQUEST_BYTES = 32 * 1024 * 1024
+class PartitionLostError(Exception):
+    """Another agent has a partition by now: nothing of it may be delivered any more."""
 
 
-class Event(NamedTuple):
-    """An event on its way.
+class Outcome(NamedTuple):
+    """What lines of one partition came to.
 
     Attributes:
-        id: topic/partition/offset of its line, for messages about it.
-        partition: of the line, which decides the event's.
-        key: of the message.
-        value: JSON.
+        partition: that they are from.
+        messages: events and dead letters, in the order of their lines.
+        next_offset: behind the last of the lines.
     """
 
-    id: str
-    partition: int
-    key: bytes | None
-    value: bytes
+    partition: Partition
+    messages: Sequence[Message]
+    next_offset: int
 
 
-class Delivery:
-    """Publishes the events of a batch, then commits its offsets: at least once, in order.
+class Delivery(ABC):
+    """Delivers outcomes; how surely, a subclass decides.
 
-    A crash between the two repeats events, which carry the same id then.
+    A partition without messages is committed once an interval, and not once a batch: its lines
+    came to nothing, so that to read them again changes nothing.
     """
 
-    def __init__(
-        self,
-        settings: KafkaSettings,
-        output_partitions: int,
-        commit: Callable[[Mapping[TopicPartition, int]], Awaitable[None]],
-        metrics: Metrics,
-    ) -> None:
-        self._settings = settings
-        self._topic = settings.resolved_output_topic
-        self._output_partitions = output_partitions
-        self._commit = commit
-        self._metrics = metrics
-        self._producer: AIOKafkaProducer | None = None
+    def __init__(self, metrics: Metrics, commit_interval: float) -> None:
+        self.metrics = metrics
+        self._interval = commit_interval
         self._waiting_since: float | None = None
+        self._alone = asyncio.Lock()
+        self._committed_at: dict[Partition, float] = {}
 
     def not_ready(self) -> str | None:
-        """Why events cannot be delivered now; none if they can."""
+        """Why nothing can be delivered now; none if it can."""
         since = self._waiting_since
         if since is None or monotonic() - since < _SLOW_SECONDS:
             return None
         return f"a batch has been waiting for {monotonic() - since:.0f} s to be delivered"
 
-    async def deliver(self, events: Sequence[Event], offsets: Mapping[TopicPartition, int]) -> bool:
-        """Publishes the events and, once every one is acknowledged, commits the offsets.
-
-        It keeps trying while brokers are away or refuse; cancel it to give up.
-
-        Returns:
-            Whether all is done. It is not if another agent has the partitions by now.
+    @abstractmethod
+    async def open(self, places: Iterable[TopicPartition]) -> None:
+        """Prepares to publish for partitions, before it is read how far they are committed.
 
         Raises:
-            BrokerError: the broker will never accept an event, since it is too large.
+            KafkaError, OSError: the brokers are away, or refuse.
         """
-        self._waiting_since = monotonic()
-        try:
-            with self._metrics.time("publish"):
-                await self._insist("publish", lambda: self._publish(events))
-            with self._metrics.time("commit"):
-                return await self._insist("commit", lambda: self._commit_or_lose(offsets))
-        finally:
-            self._waiting_since = None
 
-    async def stop(self) -> None:
-        """Closes the producer."""
-        producer, self._producer = self._producer, None
-        if producer is None:
+    async def deliver(self, outcomes: Sequence[Outcome]) -> None:
+        """Publishes all messages and commits; keeps trying while brokers are away or refuse.
+
+        Cancel it to give up: what is not committed then, the next owner judges again.
+
+        Args:
+            outcomes: one a partition.
+
+        Raises:
+            PartitionLostError: another agent has one of the partitions.
+            BrokerError: the broker will never accept a message.
+        """
+        async with self._working():
+            loud = [outcome for outcome in outcomes if outcome.messages]
+            for partition, messages, next_offset in outcomes:
+                if not messages:
+                    partition.delivered = next_offset
+                    self._committed_at.setdefault(partition, monotonic())
+            held = {outcome.partition for outcome in loud}
+            quiet = [outcome for outcome in self._overdue() if outcome.partition not in held]
+            await self._settle_and_note([*loud, *quiet])
+
+    async def run(self, lost: Callable[[PartitionLostError], None]) -> None:
+        """Commits now and then, where no batch comes along to do so.
+
+        Args:
+            lost: is told where another agent has a partition.
+        """
+        while True:
+            await asyncio.sleep(self._interval / 2)
+            if not self._overdue():
+                continue
+            try:
+                async with self._working():
+                    await self._settle_and_note(self._overdue())
+            except PartitionLostError as error:
+                lost(error)
+
+    async def close(self, partitions: Iterable[Partition], seconds: float) -> None:
+        """Commits what is delivered of partitions, and gives them up, within a time."""
+        left = [one for one in partitions if one.delivered > one.committed]
+        try:
+            async with asyncio.timeout(seconds), self._alone:
+                await self._settle_and_note(_without_messages(left))
+        except (TimeoutError, PartitionLostError):
+            # Whoever has them next reads these lines again, which came to nothing.
+            pass
+        for partition in partitions:
+            self._committed_at.pop(partition, None)
+
+    async def stop(self) -> None:  # noqa: B027 - a subclass may have nothing to close
+        """Closes what is open."""
+
+    @abstractmethod
+    async def _settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Publishes the messages of some partitions and commits their offsets."""
+
+    async def _settle_and_note(self, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
             return
-        if not await stop_within(_CLOSE_SECONDS, producer.stop()):
-            await producer.client.close()
+        await self._settle(outcomes)
+        for partition, _, next_offset in outcomes:
+            partition.committed = next_offset
+            partition.delivered = max(partition.delivered, next_offset)
+            self._committed_at[partition] = monotonic()
 
-    async def _insist(self, stage: str, attempt: Callable[[], Awaitable[bool]]) -> bool:
-        for number in range(10**9):
+    def _overdue(self) -> list[Outcome]:
+        now = monotonic()
+        return _without_messages(
+            partition
+            for partition, at in self._committed_at.items()
+            if partition.delivered > partition.committed and now - at >= self._interval
+        )
+
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[None]:
+        async with self._alone:
+            self._waiting_since = monotonic()
             try:
-                return await attempt()
-            except (KafkaError, OSError) as error:
-                self._metrics.error(stage, error)
-                pause = _BACKOFF[min(number, len(_BACKOFF) - 1)]
-                log.warning(
-                    "cannot %s: %s: %s; trying again in %.1f s",
-                    stage, type(error).__name__, error, pause,
-                )  # fmt: skip
-                await asyncio.sleep(pause)
-        return False
+                yield
+            finally:
+                self._waiting_since = None
 
-    async def _publish(self, events: Sequence[Event]) -> bool:
-        """Sends all events and waits until every one is acknowledged.
-
-        After a failure all are sent again, by a new producer: only so they stay in order.
-        """
-        if not events:
-            return True
-        try:
-            producer = await self._started()
-            sent = [
-                await producer.send(
-                    self._topic, event.value, event.key, event.partition % self._output_partitions
-                )
-                for event in events
-            ]
-            for event, answer in zip(events, await _all(sent), strict=True):
-                if isinstance(answer, MessageSizeTooLargeError):
-                    raise BrokerError(
-                        f"the event {event.id} of {len(event.value)} bytes is too large for the "
-                        f"topic {self._topic!r}: raise its max.message.bytes"
-                    ) from answer
-                if isinstance(answer, BaseException):
-                    raise answer
-        except KafkaError:
-            await self.stop()
-            raise
-        return True
-
-    async def _started(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(
-                **client_options(self._settings),
-                enable_idempotence=True,
-                compression_type="lz4",
-                max_batch_size=256 * 1024,
-                max_request_size=_MAX_REQUEST_BYTES,
-            )
-            try:
-                await producer.start()
-            except BaseException:
-                await producer.stop()
-                raise
-            self._producer = producer
-        return self._producer
-
-    async def _commit_or_lose(self, offsets: Mapping[TopicPartition, int]) -> bool:
-        if not offsets:
-            return True
-        try:
-            await self._commit(offsets)
-        except (CommitFailedError, IllegalStateError) as error:
-            # A rebalance came first: whoever has the partitions now judges these lines again.
-            self._metrics.error("commit", error)
-            log.warning("%s: its partitions belong to another agent by now", type(error).__name__)
-            return False
-        return True
+    async def pause(self, doing: str, error: BaseException, failures: int) -> None:
+        """Counts and logs a failure, and waits before the next attempt."""
+        self.metrics.error(doing, error)
+        seconds = _BACKOFF[min(failures, len(_BACKOFF) - 1)]
+        log.warning(
+            "cannot %s: %s: %s; trying again in %.1f s",
+            doing, type(error).__name__, error, seconds,
+        )  # fmt: skip
+        await asyncio.sleep(seconds)
 
 
-async def _all(sent: Sequence[asyncio.Future[object]]) -> list[object]:
-    return await asyncio.gather(*sent, return_exceptions=True)
+def _without_messages(partitions: Iterable[Partition]) -> list[Outcome]:
+    return [Outcome(partition, (), partition.delivered) for partition in partitions]

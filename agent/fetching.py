@@ -26,6 +26,7 @@ from crosyslog.windows import WINDOW
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
+    from agent.delivery import Delivery
     from agent.metrics import Metrics
     from agent.setting_parts import BatchSettings, KafkaSettings
 
@@ -53,6 +54,18 @@ _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 #: Leaving the group is a courtesy: without it the group waits for the session's end.
 _LEAVE_SECONDS = 1.5
 
+#: A client that fetches nothing for this long, although there are lines, is made anew: after some
+#: broken connections it never fetches again.
+_STUCK_SECONDS = 60.0
+
+#: Of the time that the group waits for us at a rebalance, what batches in flight may take, and of
+#: that, what the last commit may; a producer whose broker is away needs some more.
+_DRAIN_SHARE, _SETTLE_SHARE = 0.4, 0.25
+
+
+class RejoinError(KafkaError):  # type: ignore[misc]  # aiokafka has no types
+    """The group has to be joined anew."""
+
 
 class Fetching:
     """Reads the topic as a member of the group, and hands batches over in order.
@@ -72,6 +85,10 @@ class Fetching:
         self._batch = batch
         self._metrics = metrics
         self._topic = kafka.resolved_topic
+        self._delivery: Delivery | None = None
+        self._rejoin: str | None = None
+        self._waits = False
+        self._fetched_at = monotonic()
         self._consumer: AIOKafkaConsumer | None = None
         self._pending: frozenset[TopicPartition] | None = None
         self._assigned_before = False
@@ -90,21 +107,25 @@ class Fetching:
         if not consumer.partitions_for_topic(self._topic):
             return f"the topic {self._topic} is gone"
         idle = self._idle_since
-        if idle is None or monotonic() - idle < _SILENCE_SECONDS or not assignment.starts:
+        if idle is None or monotonic() - idle < _SILENCE_SECONDS or not assignment.partitions:
             return None
         with suppress(AssertionError, IllegalStateError):
-            heard = max(consumer.last_poll_timestamp(tp) or 0 for tp in assignment.starts)
+            heard = max(consumer.last_poll_timestamp(tp) or 0 for tp in assignment.partitions)
             silence = time() - heard / 1000 if heard else monotonic() - idle
             if silence >= _SILENCE_SECONDS:
                 return f"no broker has answered for {silence:.0f} s"
         return None
 
-    async def run(self, submit: Callable[[Batch], Coroutine[None, None, None]]) -> None:
+    async def run(
+        self, delivery: Delivery, submit: Callable[[Batch], Coroutine[None, None, None]]
+    ) -> None:
         """Reads until it is cancelled; comes back by itself whatever happens to the brokers.
 
         Args:
+            delivery: is told of partitions that come and go.
             submit: takes a batch; waits while there is no room for it.
         """
+        self._delivery = delivery
         failures = 0
         while True:
             try:
@@ -124,12 +145,33 @@ class Fetching:
                 await asyncio.sleep(pause)
 
     async def leave(self) -> None:
-        """Gives up the partitions and leaves the group."""
+        """Gives up the partitions and leaves the group; a static member only goes away."""
+        self._pending = None
         if self.assignment is not None:
-            self.assignment.end()
+            await self.let_go(self.assignment, 0.0)
+            self.assignment = None
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await stop_within(_LEAVE_SECONDS, consumer.stop())
+
+    def lost(self, error: Exception) -> None:
+        """Another agent has one of the partitions: all are given up, and the group joined anew."""
+        log.warning("giving up all partitions: %s", error)
+        if self.assignment is not None:
+            self.assignment.end()
+        self._rejoin = str(error)
+
+    async def committed(self, place: TopicPartition) -> int | None:
+        """How far the group has committed a partition, asked of the brokers.
+
+        Raises:
+            IllegalStateError: the agent is not a member of the group.
+            KafkaError: another failure; it may be tried again.
+        """
+        if self._consumer is None:
+            raise IllegalStateError("the agent is not a member of the group")
+        found: int | None = await self._consumer.committed(place)
+        return found
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commits offsets for the group.
@@ -151,11 +193,12 @@ class Fetching:
             self._measured = assignment
         if assignment is None or consumer is None or not assignment.active:
             return
-        for tp in assignment.starts:
-            position = assignment.delivered[tp]
+        unread = 0
+        for tp, partition in assignment.partitions.items():
+            position = partition.delivered
             try:
                 end = consumer.highwater(tp)
-                if position == assignment.read[tp]:
+                if position == partition.read:
                     # Nothing is in flight, so the position is behind what holds no lines, too:
                     # the marks of transactions.
                     position = max(position, await consumer.position(tp))
@@ -163,7 +206,13 @@ class Fetching:
                 return
             if end is not None:
                 lag = max(0, end - position)
+                unread += max(0, end - max(partition.read, position))
                 self._metrics.consumer_lag.labels(tp.topic, tp.partition).set(lag)
+        if not unread or self._waits:
+            self._fetched_at = monotonic()
+        elif monotonic() - self._fetched_at > _STUCK_SECONDS:
+            self._fetched_at = monotonic()
+            self._rejoin = f"nothing was fetched for {_STUCK_SECONDS:.0f} s, {unread} lines wait"
 
     async def _connect(self) -> None:
         session = int(self._settings.session_timeout * 1000)
@@ -179,6 +228,7 @@ class Fetching:
             max_partition_fetch_bytes=2 * 1024 * 1024,
             fetch_max_bytes=16 * 1024 * 1024,
             metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
+            group_instance_id=self._settings.group_instance_id,
         )
         self._consumer = consumer
         await consumer.start()
@@ -186,6 +236,9 @@ class Fetching:
 
     async def _round(self, submit: Callable[[Batch], Coroutine[None, None, None]]) -> None:
         """Begins with what was assigned, or reads one batch."""
+        if self._rejoin is not None:
+            why, self._rejoin = self._rejoin, None
+            raise RejoinError(why)
         try:
             if self._pending is not None:
                 await self._begin(self._pending)
@@ -218,13 +271,32 @@ class Fetching:
         """The group takes all partitions back: what is in flight may finish, for a short time."""
         self._pending = None
         if self.assignment is not None:
-            # Half of what the group waits for us.
-            await self.assignment.close(self._settings.session_timeout / 2)
+            await self.let_go(self.assignment, self._settings.session_timeout * _DRAIN_SHARE)
             self.assignment = None
+
+    async def restart(self) -> None:
+        """Begins anew with the partitions there are, from the start of their windows."""
+        assignment = self.assignment
+        if assignment is not None and assignment.active:
+            await self.let_go(assignment, self._settings.session_timeout * _DRAIN_SHARE)
+            if self.assignment is assignment:
+                self.assignment = None
+                self._pending = frozenset(assignment.partitions)
+
+    async def let_go(self, assignment: Assignment, seconds: float) -> None:
+        """Gives partitions up, after what is in flight is delivered, or that many seconds."""
+        if assignment.active:
+            await assignment.drain(seconds)
+        assignment.end()
+        if self._delivery is not None:
+            await self._delivery.close(assignment.partitions.values(), seconds * _SETTLE_SHARE)
 
     async def _begin(self, partitions: frozenset[TopicPartition]) -> None:
         """Finds where each partition goes on, and reads from the start of that window."""
         consumer = self._connected
+        assert self._delivery is not None  # noqa: S101 - set by run
+        # Before the committed offsets are read: from here on, no earlier owner can move them.
+        await self._delivery.open(partitions)
         first = await consumer.beginning_offsets(list(partitions)) if partitions else {}
         found = await asyncio.gather(*(consumer.committed(tp) for tp in partitions))
         starts = dict(zip(partitions, found, strict=True))
@@ -237,13 +309,16 @@ class Fetching:
             if offset < first[tp]:
                 self._lost(tp, first[tp] - offset)
                 starts[tp] = first[tp]
-        if self._pending is not partitions:
-            return
         assignment = Assignment(starts)
+        if self._pending is not partitions:
+            await self.let_go(assignment, 0.0)
+            return
         for tp, offset in starts.items():
             consumer.seek(tp, max(first[tp], offset - offset % WINDOW))
+            assignment.partitions[tp].begin(offset)
         self._pending = None
         self.assignment = assignment
+        self._fetched_at = monotonic()
         self._assigned_before = True
         log.info(
             "reading %s as %s from %s", self._topic, self._settings.resolved_group,
@@ -276,7 +351,7 @@ class Fetching:
 
     async def _gather(self, assignment: Assignment) -> Batch | None:
         """The next batch, closed by its size or its age; none if no line came."""
-        if not assignment.starts:
+        if not assignment.partitions:
             # More agents than partitions: this one stands by.
             await self._connected.getmany(timeout_ms=int(_IDLE_SECONDS * 1000))
             return None
@@ -310,6 +385,7 @@ class Fetching:
         if not found:
             return
         self._idle_since = None
+        self._fetched_at = monotonic()
         while asked and batch.lines < self._batch.max_lines:
             share = math.ceil((self._batch.max_lines - batch.lines) / len(asked))
             hungry = []
@@ -321,7 +397,7 @@ class Fetching:
                 if assignment.closing:
                     return
                 if records:
-                    batch.add(Chunk.of(tp, records))
+                    batch.add(Chunk.of(assignment.partitions[tp], records))
                     if len(records) >= room:
                         hungry.append(tp)
             asked = hungry
@@ -330,6 +406,7 @@ class Fetching:
         """Gives a batch to the pipeline, and shows signs of life while that is full."""
         consumer = self._connected
         handing = asyncio.create_task(submitting)
+        self._waits = True
         try:
             while not handing.done():
                 await asyncio.wait(
@@ -346,6 +423,7 @@ class Fetching:
             if not handing.done():
                 handing.cancel()
             await asyncio.gather(handing, return_exceptions=True)
+            self._waits = False
             consumer.resume(*consumer.paused())
 
     async def _go_on_after_loss(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -362,7 +440,7 @@ class Fetching:
                     "%s/%d ends before offset %d, where reading was: reading it from its start",
                     tp.topic, tp.partition, position,
                 )  # fmt: skip
-            assignment.restart(tp, first[tp])
+            assignment.partitions[tp].begin(first[tp])
             self._connected.seek(tp, first[tp])
 
     def _lost(self, tp: TopicPartition, offsets: int) -> None:

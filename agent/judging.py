@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
+import numpy as np
+import orjson
+
+from agent.dead_letters import DeadLetter
+from crosyslog.errors import CrosyslogError
 from crosyslog.events import build_events
 from crosyslog.lines import decode, split
 from crosyslog.scorer import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from crosyslog.embedding_cache import EmbeddingCache
@@ -45,42 +50,70 @@ class Lines(NamedTuple):
     fresh: NDArray[np.bool_]
 
 
-class Judged(NamedTuple):
+@dataclass
+class Judged:
     """The judgement of lines.
 
     Attributes:
         events: of the anomalous lines, in the lines' order.
         rows: which lines these are.
-        scores: of the fresh lines.
-        novel: how many of the fresh lines are unlike the support.
-        unsplit: how many of the fresh lines the profile could not split.
+        dead: the fresh lines that cannot be judged, in their order.
+        scores: of the fresh lines that can.
+        novel: how many of these are unlike the support.
+        unsplit: how many of these the profile could not split.
         states: what the next call needs, by stream.
         seconds: what each stage took.
     """
 
-    events: list[dict[str, Any]]
-    rows: list[int]
-    scores: NDArray[np.float32]
-    novel: int
-    unsplit: int
     states: dict[str, PartitionState]
-    seconds: dict[str, float]
+    events: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, dtype=np.float32))
+    novel: int = 0
+    unsplit: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, later: Judged) -> None:
+        """Adds the judgement of lines that come after these."""
+        self.states = later.states
+        self.events += later.events
+        self.rows += later.rows
+        self.dead += later.dead
+        self.scores = np.concatenate((self.scores, later.scores))
+        self.novel += later.novel
+        self.unsplit += later.unsplit
+        for stage, seconds in later.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
 
 class Judge:
     """A model at work on raw lines; used by one thread at a time."""
 
     def __init__(
-        self, model: Model, encoder: Encoder, cache: EmbeddingCache, threshold: float | None
+        self,
+        model: Model,
+        encoder: Encoder,
+        cache: EmbeddingCache,
+        threshold: float | None,
+        max_line_bytes: int,
     ) -> None:
         """Prepares a model.
+
+        Args:
+            model: what judges.
+            encoder: the one that it was made with.
+            cache: of vectors.
+            threshold: in place of the model's.
+            max_line_bytes: a longer line is a dead letter.
 
         Raises:
             BundleVersionError: the model was made with another encoder.
         """
-        self._system = model.system
+        self.model = model
         self._encoder = _AbandonableEncoder(encoder)
         self._scorer = Scorer(model.bundle, self._encoder, cache, threshold)
+        self._longest = max_line_bytes
 
     def judge(
         self,
@@ -88,7 +121,7 @@ class Judge:
         states: Mapping[str, PartitionState],
         wanted: Callable[[], bool] = lambda: True,
     ) -> Judged:
-        """Judges lines.
+        """Judges lines; one that cannot be judged is a dead letter, and stops no other.
 
         Args:
             lines: to be judged.
@@ -97,34 +130,127 @@ class Judge:
 
         Raises:
             AbandonedError: it was given up.
+            CrosyslogError: no line can be judged.
         """
+        self._encoder.wanted = wanted
+        judged = Judged(dict(states))
+        readable = self._readable(lines, judged.dead)
+        judged.add(self._judge(lines, readable, judged.states))
+        judged.dead.sort()
+        return judged
+
+    def _readable(self, lines: Lines, dead: list[DeadLetter]) -> NDArray[np.int64]:
+        """The rows that hold something of a size that can be judged."""
+        sizes = np.array([-1 if value is None else len(value) for value in lines.values])
+        dead += [
+            DeadLetter(row, "null", "the message has no value")
+            for row in np.flatnonzero((sizes < 0) & lines.fresh).tolist()
+        ]
+        too_long = f"bytes are more than batch.max_line_bytes={self._longest}"
+        dead += [
+            DeadLetter(row, "oversized", f"{sizes[row]} {too_long}")
+            for row in np.flatnonzero((sizes > self._longest) & lines.fresh).tolist()
+        ]
+        return np.flatnonzero((sizes >= 0) & (sizes <= self._longest))
+
+    def _judge(
+        self, lines: Lines, rows: NDArray[np.int64], states: dict[str, PartitionState]
+    ) -> Judged:
+        """Judges some lines; where that fails, each half of them."""
+        import polars as pl
+
+        try:
+            return self._attempt(lines, rows, states)
+        except (AbandonedError, CrosyslogError):
+            raise
+        except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001 - any fault of a line
+            if len(rows) > 1:
+                judged = Judged(states)
+                for half in np.array_split(rows, 2):
+                    judged.add(self._judge(lines, half, judged.states))
+                return judged
+            self._require_soundness()
+            row = int(rows[0])
+            said = f"{type(error).__name__}: {error}"
+            return Judged(
+                states, dead=[DeadLetter(row, "scoring", said)] if lines.fresh[row] else []
+            )
+
+    def _require_soundness(self) -> None:
+        """Makes sure that it is the line's fault: a text that nobody has seen can be judged.
+
+        Raises:
+            CrosyslogError: it cannot.
+        """
+        try:
+            self._encoder.encode([f"is anybody there {uuid4().hex}"])
+        except AbandonedError:
+            raise
+        except Exception as error:
+            raise CrosyslogError(
+                f"no line can be judged: the encoder fails ({type(error).__name__}: {error})"
+            ) from error
+
+    def _attempt(
+        self, lines: Lines, rows: NDArray[np.int64], states: dict[str, PartitionState]
+    ) -> Judged:
         import polars as pl
 
         began = perf_counter()
-        partitions = pl.Series("partition", lines.partitions, dtype=pl.Int64)
-        frame = split(decode(lines.values), self._system).with_columns(
-            pl.Series("offset", lines.offsets, dtype=pl.Int64),
+        if not len(rows):
+            return Judged(states)
+        values: Sequence[bytes | None] = lines.values
+        if len(rows) < len(values):
+            values = [values[row] for row in rows.tolist()]
+        partitions = pl.Series("partition", lines.partitions[rows], dtype=pl.Int64)
+        frame = split(decode(values), self.model.system).with_columns(
+            pl.Series("row", rows, dtype=pl.Int64),
+            pl.Series("fresh", lines.fresh[rows]),
+            pl.Series("offset", lines.offsets[rows], dtype=pl.Int64),
             partitions,
             pl.lit(lines.topic).alias("topic"),
             pl.concat_str(pl.lit(lines.topic + "/"), partitions.cast(pl.String)).alias("stream"),
         )
+        dead: list[DeadLetter] = []
+        if self.model.system.paths is not None:
+            dead = [
+                _not_understood(row, raw)
+                for row, raw in frame.filter(~pl.col("split") & pl.col("fresh"))
+                .select("row", "raw")
+                .iter_rows()
+            ]
+            frame = frame.filter("split")
         decoded = perf_counter()
-        self._encoder.wanted = wanted
         scored, renewed = self._scorer.score(frame, states)
         judged = perf_counter()
-        fresh = scored.with_row_index("row").filter(pl.Series(lines.fresh))
+        fresh = scored.filter("fresh")
         anomalous = fresh.filter("anomalous")
-        events = build_events(anomalous, self._scorer, self._system.name, datetime.now(UTC))
-        built = perf_counter()
+        events = build_events(anomalous, self._scorer, self.model.system.name, datetime.now(UTC))
         return Judged(
+            renewed,
             events,
             anomalous["row"].to_list(),
+            dead,
             fresh["score"].to_numpy(),
             int(fresh["novel"].sum()),
             fresh.height - int(fresh["split"].sum()),
-            renewed,
-            {"decode": decoded - began, "score": judged - decoded, "events": built - judged},
+            {
+                "decode": decoded - began,
+                **self._scorer.seconds,
+                "events": perf_counter() - judged,
+            },
         )
+
+
+def _not_understood(row: int, raw: str) -> DeadLetter:
+    """Why a profile of JSON cannot split a line."""
+    try:
+        content = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        return DeadLetter(row, "undecodable", f"no JSON: {error}")
+    if not isinstance(content, dict):
+        return DeadLetter(row, "undecodable", f"no JSON object but a {type(content).__name__}")
+    return DeadLetter(row, "missing-field", "no field that the profile knows holds a message")
 
 
 class _AbandonableEncoder:

@@ -20,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 import crosyslog
+from agent.dead_letters import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -99,6 +100,32 @@ class Metrics:
         self.lost_offsets = self._counter(
             "lost_offsets", "Offsets that retention removed before they were read."
         )
+        self.dead_letters = Counter(
+            "crosyslog_dead_letters",
+            "Lines that could not be judged, by why: " + ", ".join(REASONS) + ".",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.transactions = Counter(
+            "crosyslog_transactions",
+            "Transactions, by how they ended: committed, aborted (and tried again), fenced "
+            "(another agent has the partition).",
+            ["result"],
+            registry=self.registry,
+        )
+        self.model_reloads = Counter(
+            "crosyslog_model_reloads",
+            "Versions of the model that appeared in the store: taken, or refused.",
+            ["result"],
+            registry=self.registry,
+        )
+        for counter, values in (
+            (self.dead_letters, REASONS),
+            (self.transactions, ("committed", "aborted", "fenced")),
+            (self.model_reloads, ("taken", "refused")),
+        ):
+            for value in values:
+                counter.labels(value)  # shown as 0 from the start: a rate needs a first value
         self.errors = Counter(
             "crosyslog_errors", "Failures, by where and what.", ["stage", "error_type"],
             registry=self.registry,
@@ -109,8 +136,8 @@ class Metrics:
         )  # fmt: skip
         self.stage_duration = Histogram(
             "crosyslog_stage_duration_seconds",
-            "Time that a batch spends in a stage: decode (bytes to fields), score (mask, encode, "
-            "detect), events (to JSON), publish, commit.",
+            "Time that a batch spends in a stage: decode (bytes to fields), mask, encode, detect, "
+            "events, publish, commit (with exactly-once, of the whole transactions).",
             ["stage"],
             buckets=_STAGE_SECONDS,
             registry=self.registry,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,79 @@ if TYPE_CHECKING:
     from crosyslog.windows import PartitionState
 
 
+class Stage(Enum):
+    """Where a partition stands between its assignment and its release."""
+
+    #: Its publisher is up, so that no earlier owner can publish; where it goes on is known.
+    ASSIGNED = "assigned"
+    #: Lines before that place are read again, since later scores depend on their window.
+    RESTORING = "restoring"
+    #: Lines are judged and delivered.
+    RUNNING = "running"
+    #: Nothing more is read; what is in flight may still be delivered.
+    DRAINING = "draining"
+    #: Nothing of it may be delivered any more.
+    RELEASED = "released"
+
+
+_NEXT = {
+    Stage.ASSIGNED: {Stage.RESTORING, Stage.RELEASED},
+    Stage.RESTORING: {Stage.RUNNING, Stage.DRAINING, Stage.RELEASED},
+    Stage.RUNNING: {Stage.RESTORING, Stage.DRAINING, Stage.RELEASED},
+    Stage.DRAINING: {Stage.RELEASED},
+    Stage.RELEASED: set(),
+}
+
+
+class Partition:
+    """One partition of the topic that is read, from its assignment to its release.
+
+    Attributes:
+        place: topic and number.
+        start: the first offset to be judged.
+        read: the offset behind the last line that was read.
+        delivered: the offset behind the last line that is delivered.
+        committed: what the group's offset is known to be: behind `delivered` where nothing was
+            published since.
+    """
+
+    def __init__(self, place: TopicPartition, start: int) -> None:
+        self.place = place
+        self.start = self.read = self.delivered = self.committed = start
+        self._stage = Stage.ASSIGNED
+
+    @property
+    def stage(self) -> Stage:
+        """Where it stands."""
+        return self._stage
+
+    def move(self, stage: Stage) -> None:
+        """Goes on to another stage.
+
+        Raises:
+            RuntimeError: the stage does not follow the present one.
+        """
+        if stage not in _NEXT[self._stage]:
+            raise RuntimeError(f"{self.place}: {stage.value} does not follow {self._stage.value}")
+        self._stage = stage
+
+    def begin(self, start: int) -> None:
+        """Goes on at an offset, once lines before it are read again."""
+        self.start = self.read = start
+        self.move(Stage.RESTORING)
+
+    def has_read(self, behind: int) -> None:
+        """Lines up to an offset were read."""
+        self.read = behind
+        if self._stage is Stage.RESTORING and behind > self.start:
+            self.move(Stage.RUNNING)
+
+    def release(self) -> None:
+        """Lets go of it, whatever stage it is in."""
+        if self._stage is not Stage.RELEASED:
+            self.move(Stage.RELEASED)
+
+
 class Assignment:
     """The partitions of one agent from one rebalance to the next.
 
@@ -25,19 +99,14 @@ class Assignment:
     left of an assignment that has ended is dropped wherever it is.
 
     Attributes:
-        starts: by partition, the first offset to be judged; lines before it are read again only
-            because later scores depend on their window.
-        delivered: by partition, the offset behind the last line that is delivered.
-        read: by partition, the offset behind the last line that was read.
+        partitions: by place.
         states: by stream, what the scorer keeps; only the scoring thread touches it.
         closing: no further batch is made, while those in flight may still be delivered.
         ended: done when nothing of it may be delivered any more.
     """
 
     def __init__(self, starts: Mapping[TopicPartition, int]) -> None:
-        self.starts = dict(starts)
-        self.delivered = dict(starts)
-        self.read = dict(starts)
+        self.partitions = {place: Partition(place, start) for place, start in starts.items()}
         self.states: dict[str, PartitionState] = {}
         self.closing = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -53,13 +122,9 @@ class Assignment:
 
     def in_turn(self) -> list[TopicPartition]:
         """The partitions, another one first each time, so that none is always the last."""
-        order = sorted(self.starts)
+        order = sorted(self.partitions)
         self._turn = (self._turn + 1) % max(1, len(order))
         return order[self._turn :] + order[: self._turn]
-
-    def restart(self, partition: TopicPartition, offset: int) -> None:
-        """Goes on at an offset that has nothing to do with the one before."""
-        self.starts[partition] = self.delivered[partition] = self.read[partition] = offset
 
     def batch_taken(self) -> None:
         """One more batch is in flight."""
@@ -72,20 +137,24 @@ class Assignment:
         if self._in_flight == 0:
             self._settled.set()
 
-    async def close(self, seconds: float) -> None:
-        """Lets batches in flight finish within a time, and ends."""
+    async def drain(self, seconds: float) -> None:
+        """Makes no further batch, and lets those in flight finish within a time."""
         self.closing = True
+        for partition in self.partitions.values():
+            if partition.stage in {Stage.RESTORING, Stage.RUNNING}:
+                partition.move(Stage.DRAINING)
+        settled = asyncio.create_task(self._settled.wait())
         try:
-            async with asyncio.timeout(seconds):
-                await self._settled.wait()
-        except TimeoutError:
-            pass
+            either: set[asyncio.Future[Any]] = {settled, self.ended}
+            await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.end()
+            settled.cancel()
 
     def end(self) -> None:
         """Ends at once: what is in flight is dropped, and read again by the next owner."""
         self.closing = True
+        for partition in self.partitions.values():
+            partition.release()
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -94,14 +163,15 @@ class Assignment:
 class Chunk:
     """Consecutive lines of one partition, in columns."""
 
-    partition: TopicPartition
+    partition: Partition
     values: list[bytes | None]
     offsets: list[int]
     keys: list[bytes | None]
     times: list[int]
+    headers: list[Sequence[tuple[str, bytes]]]
 
     @classmethod
-    def of(cls, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> Chunk:
+    def of(cls, partition: Partition, records: Sequence[ConsumerRecord]) -> Chunk:
         """The chunk of a partition's records."""
         return cls(
             partition,
@@ -109,6 +179,7 @@ class Chunk:
             [record.offset for record in records],
             [record.key for record in records],
             [record.timestamp for record in records],
+            [record.headers for record in records],
         )
 
 
@@ -130,17 +201,15 @@ class Batch:
         """Adds lines that were read."""
         self.chunks.append(chunk)
         self.lines += len(chunk.offsets)
-        self.assignment.read[chunk.partition] = chunk.offsets[-1] + 1
+        chunk.partition.has_read(chunk.offsets[-1] + 1)
 
     def fresh(self) -> NDArray[np.bool_]:
         """Which lines are to be judged: not those that were read again for their window."""
-        starts = self.assignment.starts
         return np.concatenate(
-            [np.array(chunk.offsets) >= starts[chunk.partition] for chunk in self.chunks]
+            [np.array(chunk.offsets) >= chunk.partition.start for chunk in self.chunks]
         )
 
-    def next_offsets(self) -> dict[TopicPartition, int]:
-        """What is to be committed once the batch is delivered."""
-        starts = self.assignment.starts
+    def next_offsets(self) -> dict[Partition, int]:
+        """Of each partition with a line to be judged, the offset behind the last one."""
         behind = {chunk.partition: chunk.offsets[-1] + 1 for chunk in self.chunks}
-        return {tp: offset for tp, offset in behind.items() if offset > starts[tp]}
+        return {one: offset for one, offset in behind.items() if offset > one.start}

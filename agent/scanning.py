@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+from collections import Counter
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -69,10 +70,12 @@ def scan(
     first = next(chunks, None)
     if first is None:
         raise InputError(f"{name} is empty: a log with at least one line is needed")
-    model, judge, cache = load_judge(settings, load)
-    _say(describe_model(model, settings))
+    loaded = load_judge(settings, load)
+    judge, system = loaded.judge, loaded.judge.model.system
+    _say(describe_model(judge.model, settings))
     states: dict[str, PartitionState] = {}
     lines = anomalies = unsplit = 0
+    dead: Counter[str] = Counter()
     try:
         chunk: list[bytes] | None = first
         while chunk is not None:
@@ -91,17 +94,21 @@ def scan(
             lines += count
             anomalies += len(judged.events)
             unsplit += judged.unsplit
+            dead.update(letter.reason for letter in judged.dead)
             sys.stdout.buffer.writelines(to_json(event) + b"\n" for event in judged.events)
             sys.stdout.buffer.flush()
             chunk = next(chunks, None)
     finally:
-        cache.close()
+        loaded.cache.close()
     _say(f"{lines:,} lines, {anomalies:,} anomalies, {monotonic() - began:.1f} s")
     if unsplit:
         _say(
-            f"{unsplit:,} of {lines:,} lines are not split by {model.system.name}, and were judged "
-            f"whole: see `trainer systems check {model.system.name} FILE`"
+            f"{unsplit:,} of {lines:,} lines are not split by {system.name}, and were judged "
+            f"whole: see `trainer systems check {system.name} FILE`"
         )
+    if dead:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dead.most_common())
+        _say(f"{dead.total():,} of {lines:,} lines cannot be judged: {reasons}")
 
 
 def _standard_input(settings: BatchSettings) -> Iterator[list[bytes]]:

@@ -83,6 +83,21 @@ class KafkaSettings(_Part):
             "not set",
         ),
     ] = None
+    dead_letter_topic: Annotated[
+        str | None,
+        Field(
+            pattern=_TOPIC,
+            description="the topic of lines that cannot be judged; TOPIC.dlq if not set",
+        ),
+    ] = None
+    group_instance_id: Annotated[
+        str | None,
+        Field(
+            pattern=_TOPIC,
+            description="a name of this agent alone: one that restarts within the session timeout "
+            "keeps its partitions",
+        ),
+    ] = None
     session_timeout: Annotated[
         Seconds,
         Field(
@@ -118,6 +133,14 @@ class KafkaSettings(_Part):
             raise ValueError(
                 f"kafka.output_topic={self.output_topic!r} is the topic that is read: the agent "
                 "would judge its own events; name another"
+            )
+        if self.topic is not None and self.resolved_dead_letter_topic in {
+            self.topic,
+            self.resolved_output_topic,
+        }:
+            raise ValueError(
+                f"kafka.dead_letter_topic={self.dead_letter_topic!r} is the topic that is read, or "
+                "that of the events; name another"
             )
         sasl = self.security_protocol.startswith("SASL")
         for name in ("sasl_username", "sasl_password"):
@@ -159,6 +182,32 @@ class KafkaSettings(_Part):
         """The topic of the events, set or by default."""
         return self.output_topic or f"{self.resolved_topic}.anomalies"
 
+    @property
+    def resolved_dead_letter_topic(self) -> str:
+        """The topic of the dead letters, set or by default."""
+        return self.dead_letter_topic or f"{self.resolved_topic}.dlq"
+
+
+class DeliverySettings(_Part):
+    """How surely what was found is delivered."""
+
+    guarantee: Annotated[
+        Literal["exactly-once", "at-least-once"],
+        Field(
+            description="exactly-once, for readers of committed messages, or at-least-once: an "
+            "event that comes twice has the same id"
+        ),
+    ] = "exactly-once"
+    commit_interval: Annotated[
+        Seconds,
+        Field(
+            ge=0.1,
+            le=60,
+            description="how often the offset of a partition is committed whose lines came to "
+            "nothing: 100ms to 60s",
+        ),
+    ] = 1.0
+
 
 class BatchSettings(_Part):
     """When lines are many enough, or old enough, to be scored."""
@@ -170,6 +219,14 @@ class BatchSettings(_Part):
         Seconds,
         Field(ge=0, le=60, description="how long a batch waits for more lines: 0 to 60s"),
     ] = 0.1
+    max_line_bytes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000_000,
+            description="a longer line is not judged but a dead letter: 1 to 100000000",
+        ),
+    ] = 1_048_576
 
 
 class EncoderSettings(_Part):
@@ -216,6 +273,14 @@ class ModelSettings(_Part):
     store: Annotated[Path, Field(description="the folder of models")] = Field(
         default_factory=user_store
     )
+    reload_interval: Annotated[
+        Seconds,
+        Field(
+            ge=0,
+            le=3600,
+            description="how often the store is looked at for another version: 0 for never, to 1h",
+        ),
+    ] = 5.0
     threshold: Annotated[
         float | None,
         Field(ge=0, le=1, description="the score from which on a line is an anomaly, 0 to 1; the "

@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from agent.setting_parts import (
     BatchSettings,
+    DeliverySettings,
     EncoderSettings,
     HttpSettings,
     KafkaSettings,
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings = KafkaSettings()
     batch: BatchSettings = BatchSettings()
+    delivery: DeliverySettings = DeliverySettings()
     encoder: EncoderSettings = Field(default_factory=EncoderSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     http: HttpSettings = HttpSettings()

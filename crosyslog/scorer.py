@@ -5,6 +5,7 @@ Shapes: B windows, L lines of a window, T templates, P columns of a template.
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -89,6 +90,8 @@ class Scorer:
         self._support_vectors = bundle.support_vectors
         self._remembered = self._memory()
         self._table = _Templates(self._detector.columns)
+        #: What the last call of `score` took, by stage, in seconds.
+        self.seconds = {"mask": 0.0, "encode": 0.0, "detect": 0.0}
 
     def score(
         self, lines: pl.DataFrame, states: Mapping[str, PartitionState]
@@ -103,11 +106,14 @@ class Scorer:
 
         Returns:
             The same rows in the same order with `template`, `score` (0 to 1), `anomalous` and
-            `novel` added; and the states with those of the batch's streams renewed.
+            `novel` added; and the states, with those of the batch's streams renewed if the
+            detector reads the lines before a line.
         """
         import polars as pl
 
+        began = perf_counter()
         templates = mask(lines["text"]).rename("template")
+        self.seconds = {"mask": perf_counter() - began, "encode": 0.0, "detect": 0.0}
         if lines.is_empty():
             empty = lines.with_columns(
                 templates,
@@ -116,26 +122,30 @@ class Scorer:
                 novel=pl.lit(value=False),
             )
             return empty, dict(states)
-        frame, renewed = with_windows_so_far(lines, templates, states)
-        rows = self._rows(frame["template"])
+        if self._detector.reads_context:
+            frame, renewed = with_windows_so_far(lines, templates, states)
+            states = {**states, **renewed}
+            rows = self._rows(frame["template"])
+            inside = frame["row"].is_not_null().to_numpy()
+            place = frame["row"].drop_nulls().to_numpy()
+            of_lines = np.empty(lines.height, dtype=np.int64)
+            of_lines[place] = rows[inside]
+            scores = np.empty(lines.height, dtype=np.float32)
+            scores[place] = sigmoid(self._window_logits(frame, rows))[inside]
+        else:
+            of_lines = self._rows(templates)
+            scores = sigmoid(self._table.projected[of_lines, 0])
         table = self._table
-        logits = self._window_logits(frame, rows)
-        scores = sigmoid(logits)
-        remembered = table.remembered[rows]
+        remembered = table.remembered[of_lines]
         scores = np.where(np.isnan(remembered), scores, remembered)
-        fresh = frame["row"].is_not_null().to_numpy()
-        place = frame["row"].drop_nulls().to_numpy()
-        ordered = np.empty(lines.height, dtype=np.float32)
-        ordered[place] = scores[fresh]
-        novel = np.empty(lines.height, dtype=np.bool_)
-        novel[place] = table.novel[rows[fresh]]
         scored = lines.with_columns(
             templates,
-            pl.Series("score", ordered),
-            pl.Series("anomalous", ordered >= self.threshold),
-            pl.Series("novel", novel),
+            pl.Series("score", scores),
+            pl.Series("anomalous", scores >= self.threshold),
+            pl.Series("novel", table.novel[of_lines]),
         )
-        return scored, {**states, **renewed}
+        self.seconds["detect"] = perf_counter() - began - sum(self.seconds.values())
+        return scored, dict(states)
 
     def nearest(self, template: str) -> list[Nearest]:
         """The rows of the support most similar to a template, the most similar first."""
@@ -177,7 +187,9 @@ class Scorer:
         )
 
     def _learn(self, templates: list[str]) -> None:
+        began = perf_counter()
         vectors = self._cache.vectors(templates, self._encoder)
+        self.seconds["encode"] += perf_counter() - began
         projected = self._detector.template_columns(templates, vectors)
         remembered = np.array(
             [self._remembered.get(template, np.nan) for template in templates], dtype=np.float32
@@ -191,8 +203,6 @@ class Scorer:
 
     def _window_logits(self, frame: pl.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logit of each row of a frame that is sorted by window and offset."""
-        if not self._detector.reads_context:
-            return np.asarray(self._table.projected[rows, 0])
         import torch
 
         starts = frame["starts"].to_numpy()

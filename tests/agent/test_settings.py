@@ -83,7 +83,7 @@ def test_a_time_to_start_from() -> None:
         ("http.port=70000", "0 to 65535"),
         ("log.level=loud", "debug, info, warning or error"),
         ("kafka.topics=x", "did you mean kafka.topic"),
-        ("delivery.acks=1", "delivery.acks is no setting; there are kafka.bootstrap_servers, "),
+        ("supply.acks=1", "supply.acks is no setting; there are kafka.bootstrap_servers, "),
         ("kafka.topic", "part.name=value"),
     ],
 )

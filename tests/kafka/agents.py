@@ -8,7 +8,7 @@ import random
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from agent.app import App
 from agent.settings import Settings, load_settings
@@ -134,3 +134,12 @@ def some_lines(count: int, seed: int = 0) -> list[bytes]:
         (draw.choice(known) if draw.random() < 0.1 else " ".join(draw.choices(words, k=4))).encode()
         for _ in range(count)
     ]
+
+
+async def committed(servers: str, group: str, topic: str, partition: int = 0) -> int | None:
+    """The offset that a group has committed."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers, group_id=group, enable_auto_commit=False)
+    async with consumer:
+        consumer.assign([TopicPartition(topic, partition)])
+        offset: int | None = await consumer.committed(TopicPartition(topic, partition))
+        return offset

@@ -132,14 +132,22 @@ async def agent(
         await running_process.ended()
 
 
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
 async def test_a_kill_loses_no_line_and_a_term_drains(
-    kafka: KafkaAddress, topic: str, tmp_path: Path
+    kafka: KafkaAddress, topic: str, tmp_path: Path, guarantee: str
 ) -> None:
     servers = kafka.bootstrap_servers
     await create_topics(servers, {topic: 1})
     # Few templates, since a CPU encodes them slowly; the kill comes in the middle of a window.
     lines = some_lines(12) * 40
-    options = (topic, servers, tmp_path, "batch.max_lines=15", "model.threshold=0")
+    options = (
+        topic,
+        servers,
+        tmp_path,
+        "batch.max_lines=15",
+        "model.threshold=0",
+        f"delivery.guarantee={guarantee}",
+    )
 
     await produce(servers, topic, lines)
     async with agent(*options) as killed:
@@ -164,6 +172,10 @@ async def test_a_kill_loses_no_line_and_a_term_drains(
     assert "stopped" in drained.log
 
     events = await published(servers, f"{topic}.anomalies")
+    found = [event["source"]["offset"] for event in events]
+    if guarantee == "exactly-once":
+        assert found == list(range(len(lines)))
+        return
     scores: dict[int, set[float]] = {}
     for event in events:
         scores.setdefault(event["source"]["offset"], set()).add(event["anomaly"]["score"])

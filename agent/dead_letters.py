@@ -1,0 +1,90 @@
+"""Lines that cannot be judged: why, and the message that keeps each as it came."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+from agent.publishing import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiokafka import TopicPartition
+
+#: Why a line cannot be judged.
+Reason = Literal["null", "oversized", "undecodable", "missing-field", "scoring"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+#: What the headers that we add begin with; a line's own are left as they are.
+PREFIX = "crosyslog."
+
+#: How often a line was sent back, in a header that stays with it: a guard against loops.
+REPLAYS = f"{PREFIX}replays"
+
+#: An error's text can hold the line that it is about.
+_LONGEST_DETAIL = 500
+
+#: A message must not become too large for its topic by what it carries beside its value.
+_LONGEST_HEADERS = 32_768
+
+
+class DeadLetter(NamedTuple):
+    """A line that cannot be judged.
+
+    Attributes:
+        row: which line of those that were to be judged.
+        reason: why not, in a word.
+        detail: the same in a sentence.
+    """
+
+    row: int
+    reason: Reason
+    detail: str
+
+
+def dead_letter_message(
+    letter: DeadLetter,
+    place: TopicPartition,
+    offset: int,
+    *,
+    topic: str,
+    partition: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Sequence[tuple[str, bytes]],
+) -> Message:
+    """The message of a dead letter: key, value and headers as they came, and why it is one.
+
+    Args:
+        letter: why.
+        place: where the line came from.
+        offset: of the line there.
+        topic: where dead letters go.
+        partition: of that topic.
+        key: the line's.
+        value: the line.
+        headers: the line's; beyond 32 KiB of them, the later ones are left out.
+    """
+    own = {
+        "reason": letter.reason,
+        "detail": letter.detail[:_LONGEST_DETAIL],
+        "topic": place.topic,
+        "partition": str(place.partition),
+        "offset": str(offset),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+    kept: list[tuple[str, bytes]] = []
+    size = 0
+    for name, content in headers:
+        size += len(name) + len(content or b"")
+        if name.removeprefix(PREFIX) in own and name.startswith(PREFIX):
+            continue  # of the time before, when it was sent back
+        if size > _LONGEST_HEADERS:
+            own["headers-left-out"] = str(len(headers) - len(kept))
+            break
+        kept.append((name, content))
+    added = [(f"{PREFIX}{name}", text.encode(errors="replace")) for name, text in own.items()]
+    return Message(
+        f"{place.topic}/{place.partition}/{offset}", topic, partition, key, value, [*kept, *added]
+    )
