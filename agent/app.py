@@ -22,7 +22,7 @@ from agent.pipeline import Outputs, Pipeline
 from agent.reloading import Reloading
 from crosyslog.embedding_cache import EmbeddingCache
 from crosyslog.encoder import load_encoder
-from crosyslog.store import Store, find_model
+from crosyslog.store import Store, can_name_target, find_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,8 +260,8 @@ def describe_model(model: Model, settings: Settings) -> str:
     there = ", ".join(Store(settings.model.store).targets())
     return (
         f"no model for {target!r}{f' (there are models for {there})' if there else ''}: running on "
-        f"the base {manifest.target!r}, lines read as {model.system.name}; "
-        f"`trainer adapt --target {target}` makes one"
+        f"the base {manifest.target!r}, lines read as {model.system.name}"
+        + (f"; `trainer adapt --target {target}` makes one" if can_name_target(target) else "")
     )
 
 

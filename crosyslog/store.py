@@ -45,6 +45,7 @@ class Store:
 
     def targets(self) -> list[str]:
         """The targets that have a bundle, sorted."""
+        self._check_root()
         if not self.root.is_dir():
             return []
         return sorted(
@@ -58,7 +59,11 @@ class Store:
         folder = self._folder(target)
         if not folder.is_dir():
             return []
-        names = [entry.name for entry in folder.iterdir() if _VERSION.fullmatch(entry.name)]
+        names = [
+            entry.name
+            for entry in folder.iterdir()
+            if _VERSION.fullmatch(entry.name) and entry.is_dir()
+        ]
         return sorted(names, key=int)
 
     def current(self, target: str) -> str | None:
@@ -67,8 +72,12 @@ class Store:
             version = (self._folder(target) / _CURRENT).read_text(encoding="ascii").strip()
         except FileNotFoundError:
             return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise StoreError(f"cannot read which bundle of {target} is current: {error}") from error
+        except OSError as error:
+            raise StoreError(
+                f"cannot read which bundle of {target} is current: {error.strerror}"
+            ) from error
+        except UnicodeDecodeError:
+            version = ""
         if not _VERSION.fullmatch(version):
             raise StoreError(
                 f"{self._folder(target) / _CURRENT} names no version: "
@@ -143,12 +152,16 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot write to the store {self.root}: {error.strerror}") from error
 
-    def remove(self, target: str, keep: int) -> list[str]:
+    def remove(
+        self, target: str, keep: int, sound: Callable[[str], bool] = lambda _: True
+    ) -> list[str]:
         """Removes the oldest versions of a target, never the current one.
 
         Args:
             target: the system.
             keep: how many of the newest stay.
+            sound: whether a version can be used; one that cannot does not count among those that
+                stay, and stays only where it is newer than these.
 
         Returns:
             The versions that were removed.
@@ -160,9 +173,13 @@ class Store:
         if not versions:
             raise StoreError(f"{target} has no bundle in {self.root}")
         current = self.current(target)
-        old = [
-            version for version in versions[: max(0, len(versions) - keep)] if version != current
-        ]
+        old, left = [], keep
+        for version in reversed(versions):
+            if not left and version != current:
+                old.append(version)
+            elif left and sound(version):
+                left -= 1
+        old.reverse()
         try:
             for version in old:
                 shutil.rmtree(self._folder(target) / version)
@@ -171,21 +188,30 @@ class Store:
         return old
 
     def _folder(self, target: str) -> Path:
-        if not _TARGET.fullmatch(target):
+        if not can_name_target(target):
             raise StoreError(
                 f"{target!r} cannot name a target: use letters, digits, dots, dashes and "
                 "underscores, a letter or digit first, at most 200 of them"
             )
+        self._check_root()
         return self.root / target
+
+    def _check_root(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"the store {self.root} is no folder: name another one")
 
     def _set_current(self, target: str, version: str) -> None:
         folder = self._folder(target)
         handle, name = tempfile.mkstemp(prefix=".current-", dir=folder)
-        with os.fdopen(handle, "w", encoding="ascii") as stream:
-            stream.write(version + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(folder / _CURRENT)
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as stream:
+                stream.write(version + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(name).replace(folder / _CURRENT)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
 @dataclass(frozen=True)
@@ -248,6 +274,11 @@ def base_path(name: str, detector: DetectorKind | None = None) -> Path:
     )
 
 
+def can_name_target(name: str) -> bool:
+    """Whether a target can be called so."""
+    return bool(_TARGET.fullmatch(name))
+
+
 def target_of_topic(topic: str) -> str:
     """The target that a topic's name stands for: `spirit-logs` is for `spirit`."""
     for ending in _TOPIC_ENDINGS:
@@ -266,7 +297,7 @@ def find_model(store: Store, target: str, base: str = DEFAULT_BASE) -> Model:
     from crosyslog.bundle import load_bundle
     from crosyslog.systems import load_system, system_names
 
-    named = bool(_TARGET.fullmatch(target))
+    named = can_name_target(target)
     version = store.current(target) if named else None
     kept = store.versions(target) if named else []
     if kept and version not in kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import unicodedata
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 #: Unicode categories that a terminal may act on: controls, formats (bidirectional overrides),
 #: surrogates, and line and paragraph separators.
 _ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+#: What a disk that takes no more answers; files of our own say so themselves.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def printable(text: str) -> str:
@@ -53,6 +58,11 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
         # Where that shows while a command still writes, typer ends it the same way.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _refuse(f"the output cannot be written: {error.strerror}: make room for it")
     return status if isinstance(status, int) else 0
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from crosyslog.errors import InputError
 from trainer.labelled_logs import lines_at
 
 if TYPE_CHECKING:
@@ -36,21 +38,58 @@ class Example(NamedTuple):
         return next(text for number, text in self.lines if number == self.number)
 
 
-class Examples:
-    """Finds example lines of templates in a log; one that is prepared has none."""
+class Identity(NamedTuple):
+    """What tells a file from another one that has taken its place.
 
-    def __init__(self, path: Path, log: WholeLog) -> None:
-        self._path, self._log = path, log
+    Attributes:
+        file: device and number of it.
+        size: in bytes.
+    """
+
+    file: tuple[int, int]
+    size: int
+
+
+def identity_of(path: Path) -> Identity | None:
+    """The identity of a file; none where it is no regular one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return Identity((found.st_dev, found.st_ino), found.st_size)
+
+
+class Examples:
+    """Finds example lines of templates in a log; one that is prepared, or a pipe, has none."""
+
+    def __init__(self, path: Path, log: WholeLog, seen: Identity | None) -> None:
+        """Prepares it.
+
+        Args:
+            path: of the log.
+            log: its lines.
+            seen: the file as it was before they were read.
+        """
+        self._path, self._log, self._seen = path, log, seen
         self._row = {template: row for row, template in enumerate(log.templates)}
 
     def of(self, questions: Sequence[Question]) -> dict[int, list[Example]]:
         """By the questions' rows, up to two examples each; the log is read once.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: it cannot be read, or is another one by now.
         """
-        if self._path.is_dir():
+        if self._seen is None:
             return {}
+        now = identity_of(self._path)
+        # A log may grow; one that was rotated or cut has other lines at these places.
+        if now is None or now.file != self._seen.file or now.size < self._seen.size:
+            raise InputError(
+                f"{self._path} is another file than when it was read: start again, with the log "
+                "that it is now; every answer is kept"
+            )
         places = {
             question.row: self._places(self._row[question.template])
             for question in questions

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from crosyslog.errors import LabelError
+from crosyslog.errors import BundleError, LabelError, StoreError
+from crosyslog.manifest import load_manifest
 from crosyslog.masking import template_id
-from crosyslog.systems import load_system
+from crosyslog.systems import load_system, system_names
+from trainer.csv_cells import columns_of
 from trainer.labelled_logs import fallback_notes, labels_of_its_own, no_labels_known, system_of
 from trainer.template_labels import (
     Answers,
-    columns_of,
     last_of_file,
     recorded_system,
     require_system,
@@ -103,9 +104,9 @@ def given_support(
                 f"`trainer label --target {target} --log FILE` ask for them"
             )
         sources = sources._replace(log=found)
-    made_by = _made_by(sources, system, saved)
-    profile = made_by or system_of(target, system, sources.log)
-    notes = [] if made_by else fallback_notes(target, system, profile)
+    if system is not None and sources.of_templates:
+        require_system(saved, load_system(system))
+    profile, notes = profile_of(target, system, sources.log, store)
     whole = _whole_log(sources, profile)
     own = whole is not None and bool((whole.labels != NO_LABEL).any())
     if not files and answers.labels():
@@ -117,16 +118,46 @@ def given_support(
             sources.of_templates.append(saved)
     by_template = _labels_of(sources.of_templates, whole)
     if not own and not by_template:
-        if sources.of_templates or sources.log is None:
-            raise LabelError(
-                f"{sources.of_templates[0]} holds no label: fill in its column `label`"
-            )
+        empty = sources.of_lines or next(iter(sources.of_templates), None)
+        if empty is not None or sources.log is None:
+            raise LabelError(f"{empty} holds no label: fill in its column `label`")
         raise no_labels_known(profile, sources.log)
-    notes += _absent(whole, by_template)
+    notes += absent_notes(whole, by_template)
     templates, rows, labels = _combined(whole, by_template)
     read = [sources.log, sources.of_lines, *sources.of_templates]
     names = [path.name for path in read if path is not None]
     return GivenSupport(templates, rows, labels, profile, whole, names, notes)
+
+
+def profile_of(
+    target: str, given: str | None, log: Path | None, store: Store
+) -> tuple[System, list[str]]:
+    """The profile of a target's lines, and what to say of the choice.
+
+    It is the given one, else that by which templates were made for labelling, else that of the
+    model in use: a choice holds until another one is made. Else it is that of the target's name,
+    of a prepared log, or plain.
+
+    Raises:
+        SystemProfileError, LabelError, InputError: a profile cannot be read.
+    """
+    if given is None:
+        kept = recorded_system(store.labels(target)) or _system_in_use(target, store)
+        if kept is not None:
+            return kept, []
+    profile = system_of(target, given, log)
+    return profile, fallback_notes(target, given, profile)
+
+
+def _system_in_use(target: str, store: Store) -> System | None:
+    """The profile of the target's model; none where there is no model that can be read."""
+    try:
+        version = store.current(target)
+        system = load_manifest(store.path(target, version))[0].system if version else None
+    except (StoreError, BundleError):
+        return None
+    # A shipped profile may have been bettered since.
+    return load_system(system.name) if system and system.name in system_names() else system
 
 
 def log_of(target: str) -> Path | None:
@@ -157,19 +188,6 @@ def _sources(log: Path | None, files: Sequence[Path]) -> _Sources:
     return _Sources(log, of_lines[0] if of_lines else None, of_templates)
 
 
-def _made_by(sources: _Sources, system: str | None, saved: Path) -> System | None:
-    """The profile by which the target's templates were made for labelling, unless one is named.
-
-    Raises:
-        LabelError: another one is named, and labels of templates are given.
-    """
-    if system is not None:
-        if sources.of_templates:
-            require_system(saved, load_system(system))
-        return None
-    return recorded_system(saved)
-
-
 def _whole_log(sources: _Sources, profile: System) -> WholeLog | None:
     if sources.log is None:
         return None
@@ -188,7 +206,7 @@ def _labels_of(files: Sequence[Path], whole: WholeLog | None) -> dict[str, bool]
     return {template: alert for template, alert in labels.items() if alert is not None}
 
 
-def _absent(whole: WholeLog | None, by_template: Mapping[str, bool]) -> list[str]:
+def absent_notes(whole: WholeLog | None, by_template: Mapping[str, bool]) -> list[str]:
     """What to say where few of the labelled templates occur in the log."""
     if whole is None or not by_template:
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crosyslog.errors import LabelError
+from trainer.csv_cells import cells, columns_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,18 +15,36 @@ if TYPE_CHECKING:
 #: What a label can be called.
 ALERT = frozenset({"alert", "anomaly", "1"})
 NORMAL = frozenset({"normal", "0", "-"})
-_WORDS = dict.fromkeys(ALERT, True) | dict.fromkeys(NORMAL, False)
+
+#: What says that somebody has looked and cannot tell.
+UNSURE = frozenset({"unsure", "u", "?"})
+
+
+def label_of(word: str, where: str) -> bool | None:
+    """What a word says: an alert, or none, or that it could not be told.
+
+    Args:
+        word: as it is written.
+        where: what an error begins with.
+
+    Raises:
+        LabelError: the word is no label.
+    """
+    known = word.strip().lower()
+    if known not in ALERT | NORMAL | UNSURE:
+        raise LabelError(f"{where}: {word!r} is no label: write alert, normal or unsure")
+    return None if known in UNSURE else known in ALERT
 
 
 def with_labels(lines: pl.DataFrame, path: Path, log: str) -> pl.DataFrame:
     """A log's lines with the labels of a file in place of their own.
 
-    Lines that the file does not name have no label.
+    Lines that the file does not name, or without a label, or calls unsure, have none.
 
     Args:
         lines: all lines of the log.
         path: a CSV file with a header: `line`, the line's number counted from 1 as editors count,
-            and `label`: `alert`, `anomaly` or `1`; `normal`, `0` or `-`.
+            and `label`: `alert`, `anomaly` or `1`; `normal`, `0` or `-`; `unsure` or `?`.
         log: how an error calls the log.
 
     Raises:
@@ -34,51 +53,33 @@ def with_labels(lines: pl.DataFrame, path: Path, log: str) -> pl.DataFrame:
     """
     import polars as pl
 
-    try:
-        table = pl.read_csv(path, infer_schema=False, encoding="utf8")
-    except FileNotFoundError as error:
-        raise LabelError(f"cannot read the labels {path}: there is no such file") from error
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise LabelError(f"the labels {path} are no CSV file: {first_line(error)}") from error
-    if not {"line", "label"} <= set(table.columns):
+    names = columns_of(path)
+    if not {"line", "label"} <= set(names):
         raise LabelError(
             f"the labels {path} lack a header: the columns are `line` (counted from 1) and `label` "
-            f"(alert or normal), and these are {', '.join(table.columns)}"
+            f"(alert, normal or unsure), and these are {', '.join(names)}"
         )
-    table = table.select(
-        pl.int_range(2, pl.len() + 2).alias("row"),
-        pl.col("line").str.strip_chars().cast(pl.Int64, strict=False).alias("number"),
-        pl.col("line").alias("given"),
-        pl.col("label").alias("word"),
-        pl.col("label")
-        .str.strip_chars()
-        .str.to_lowercase()
-        .replace_strict(_WORDS, default=None, return_dtype=pl.Boolean),
+    found: dict[int, bool | None] = {}
+    for row, values in cells(path):
+        where, given, word = f"{path}, row {row}", values["line"] or "", values["label"] or ""
+        if not word.strip():
+            continue
+        label = label_of(word, where)
+        number = int(given) if given.strip().isdecimal() else 0
+        if not 1 <= number <= lines.height:
+            raise LabelError(
+                f"{where}: there is no line {given!r} in {log}, which has lines 1 to "
+                f"{lines.height:,}"
+            )
+        if number in found:
+            raise LabelError(f"{where}: line {number} is named twice: name it once")
+        found[number] = label
+    schema = {"offset": pl.Int64, "label": pl.Boolean}
+    places = pl.DataFrame(
+        [(number - 1, label) for number, label in found.items()], schema, orient="row"
     )
-    unknown = table.filter(~pl.col("number").is_between(1, lines.height).fill_null(value=False))
-    if unknown.height:
-        row, given = unknown["row"][0], unknown["given"][0]
-        raise LabelError(
-            f"{path}, row {row}: there is no line {given!r} in {log}, which has lines 1 to "
-            f"{lines.height:,} ({unknown.height:,} such rows)"
-        )
-    if (wrong := table.filter(pl.col("label").is_null())).height:
-        raise LabelError(
-            f"{path}, row {wrong['row'][0]}: {wrong['word'][0]!r} is no label: "
-            "write alert or normal"
-        )
-    if (twice := table.filter(pl.col("number").is_duplicated())).height:
-        raise LabelError(
-            f"{path}, row {twice['row'][1]}: line {twice['number'][0]} is named twice: name it once"
-        )
-    places = table.select((pl.col("number") - 1).alias("offset"), "label")
     return (
         lines.drop("label", strict=False)
         .with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("offset"))
         .join(places, on="offset", how="left", maintain_order="left")
     )
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without what follows in further lines."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 import typer
@@ -12,7 +16,7 @@ from trainer.self_estimate import contradicted_facts, left_out_facts
 from trainer.template_labels import word_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from trainer.example_lines import Example
     from trainer.labelling import Labelling, Progress, Question
@@ -47,6 +51,11 @@ def ask(
     Raises:
         StoreError: an answer cannot be kept.
     """
+    with _signals_end_it():
+        _ask(labelling, examples, key)
+
+
+def _ask(labelling: Labelling, examples: ExampleLines, key: Callable[[], str]) -> None:
     number = 0
     shown: dict[int, list[Example]] = {}
     while questions := labelling.questions():
@@ -62,6 +71,41 @@ def ask(
         if not _answered(labelling, question, key):
             return
     say("every template of the log has an answer")
+
+
+class _EndedError(BaseException):
+    """A signal ended the asking."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """Lets a signal interrupt the wait for a key, which leaves the terminal as it was.
+
+    Without this, SIGTERM and SIGHUP would end the process while the terminal is raw, and a library
+    that heeds SIGINT has the wait begin again.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: object) -> None:
+        raise _EndedError(number)
+
+    heeded = dict.fromkeys((signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT), end)
+    before = {number: signal.signal(number, handler) for number, handler in heeded.items()}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except _EndedError as ended:
+        signal.signal(ended.number, signal.SIG_DFL)
+        os.kill(os.getpid(), ended.number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def say_progress(progress: Progress, title: str) -> None:

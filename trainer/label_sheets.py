@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _COLUMNS = ("template_id", "template", "lines", "label", "guess", "score", "reason", "example")
 
 
+#: Characters of an example: spreadsheets cut a cell at 32,767.
+_LONGEST = 1_000
+
+
 def write_suggestions(
     path: Path, labelling: Labelling, questions: Sequence[Question], examples: Examples
 ) -> None:
@@ -38,7 +42,7 @@ def write_suggestions(
             "guess": word_of(labelling.guess(question)),
             "score": f"{question.score:.3f}",
             "reason": labelling.reason(question),
-            "example": next((example.text for example in shown.get(question.row, ())), ""),
+            "example": _cut(next((one.text for one in shown.get(question.row, ())), "")),
         }
         for question in questions
     ]
@@ -46,6 +50,10 @@ def write_suggestions(
         write_rows(path, _COLUMNS, rows)
     except OSError as error:
         raise SettingError(f"--output {path}: it cannot be written: {error.strerror}") from error
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def take_in(path: Path, templates: Sequence[str], answers: Answers) -> int:

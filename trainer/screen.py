@@ -9,8 +9,8 @@ from crosyslog.terminal import printable
 
 #: The help of `--system` where answers to `trainer label` may be kept for the target.
 SYSTEM_HELP = (
-    "how lines split  [default: as they did for the labels kept, else the profile of the target's "
-    "name, else plain]"
+    "how lines split  [default: as for the labels or the model there are, else the profile of the "
+    "target's name, else plain]"
 )
 
 

@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from crosyslog.errors import LabelError, StoreError
 from crosyslog.masking import mask, template_id
 from crosyslog.systems import System
-from trainer.label_files import ALERT, NORMAL, first_line
+from trainer.csv_cells import cells, columns_of
+from trainer.label_files import label_of
 from trainer.labelled_logs import how_it_splits
 from trainer.private_files import write_private
 
@@ -28,14 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-#: What says that somebody has looked and cannot tell.
-UNSURE = frozenset({"unsure", "u", "?"})
-
 #: What spreadsheets take for the start of a formula; `'` before it says that it is text.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-#: What separates cells, by how often it is in a header; spreadsheets write their country's.
-_SEPARATORS = ",;\t"
 
 
 class Answer(NamedTuple):
@@ -101,7 +96,13 @@ class Answers(GivenAnswers):
             LabelError: the file is damaged.
         """
         self.path = path
-        rows = read_rows(path, {}) if path.exists() else []
+        try:
+            rows = read_rows(path, {}) if path.exists() else []
+        except LabelError as error:
+            raise LabelError(
+                f"the answers that are kept in {path} are damaged ({error}): mend that, or move "
+                "the file away to start anew"
+            ) from error
         super().__init__(Answer(row.template, row.alert, row.round) for row in rows)
 
     def add(self, answers: Iterable[Answer]) -> None:
@@ -208,7 +209,10 @@ def require_system(labels: Path, system: System) -> None:
     Raises:
         LabelError: it does.
     """
-    known = recorded_system(labels)
+    try:
+        known = recorded_system(labels)
+    except LabelError:
+        return  # what is damaged says nothing, and is written anew
     if known is not None and labels.exists() and how_it_splits(known) != how_it_splits(system):
         raise LabelError(
             f"the labels in {labels} are of lines split by the profile {known.name}, as it was "
@@ -257,17 +261,12 @@ def read_rows(path: Path, known: Mapping[str, str]) -> list[LabelledRow]:
     """
     import polars as pl
 
-    cells = [(number, row) for number, row in _cells(path) if (row.get("label") or "").strip()]
-    texts = pl.Series("template", [row.get("template") or "" for _, row in cells], pl.String)
+    filled = [(number, row) for number, row in _rows_of(path) if (row["label"] or "").strip()]
+    texts = pl.Series("template", [row["template"] or "" for _, row in filled], pl.String)
     rows = []
-    for (number, row), masked in zip(cells, mask(texts), strict=True):
+    for (number, row), masked in zip(filled, mask(texts), strict=True):
         where = f"{path}, row {number}"
-        word = (row["label"] or "").strip().lower()
-        if word not in ALERT | NORMAL | UNSURE:
-            raise LabelError(
-                f"{where}: {row['label']!r} is no label: write alert, normal or unsure"
-            )
-        alert = None if word in UNSURE else word in ALERT
+        alert = label_of(row["label"] or "", where)
         template = _meant(masked, row.get("template_id"), known, where)
         try:
             turn = int(row.get("round") or 0)
@@ -296,60 +295,28 @@ def last_of_file(path: Path, known: Mapping[str, str]) -> dict[str, bool | None]
     return {row.template: row.alert for row in found.values()}
 
 
-def columns_of(path: Path) -> list[str]:
-    """The names in the header of a CSV file, in small letters.
+def _rows_of(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """The rows of a file that labels templates.
 
     Raises:
-        LabelError: it cannot be read, or is empty.
+        LabelError: it is none.
     """
-    header = _read(path).lstrip("\r\n").partition("\n")[0]
-    names = next(csv.reader([header.rstrip("\r")], delimiter=_separator(header)), [])
-    return [name.strip().lower() for name in names]
-
-
-def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    text = _read(path)
-    reader = csv.DictReader(
-        io.StringIO(text, newline=""), delimiter=_separator(text.partition("\n")[0])
-    )
-    start = 2
-    try:
-        names = {str(name).strip().lower() for name in reader.fieldnames or ()}
-        if {"line", "label"} <= names:
-            raise LabelError(
-                f"the labels {path} are of lines, and labels of templates are wanted: `trainer "
-                f"adapt --log FILE --labels {path.name}` learns from those of lines"
-            )
-        if not {"template", "label"} <= names:
-            raise LabelError(
-                f"the labels {path} lack a header: the columns are `template` and `label` (alert, "
-                f"normal or unsure), and these are {', '.join(sorted(names)) or 'none'}"
-            )
-        for row in reader:
-            yield start, {str(name).strip().lower(): value for name, value in row.items()}
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise LabelError(f"the labels {path} are no CSV file: row {start}: {error}") from error
-
-
-def _read(path: Path) -> str:
-    try:
-        text = path.read_bytes().decode("utf-8-sig", errors="surrogatepass")
-    except FileNotFoundError as error:
-        raise LabelError(f"cannot read the labels {path}: there is no such file") from error
-    except OSError as error:
-        raise LabelError(f"cannot read the labels {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
+    names = columns_of(path)
+    if {"line", "label"} <= set(names):
         raise LabelError(
-            f"the labels {path} are no CSV file in UTF-8: {first_line(error)}"
-        ) from error
-    if not text.strip():
-        raise LabelError(f"the labels {path} are empty: the columns are `template` and `label`")
-    return text
-
-
-def _separator(header: str) -> str:
-    return max(_SEPARATORS, key=header.count)
+            f"the labels {path} are of lines, and labels of templates are wanted: `trainer "
+            f"adapt --log FILE --labels {path.name}` learns from those of lines"
+        )
+    if not {"template", "label"} <= set(names):
+        raise LabelError(
+            f"the labels {path} lack a header: the columns are `template` and `label` (alert, "
+            f"normal or unsure), and these are {', '.join(names) or 'none'}"
+        )
+    for number, row in cells(path):
+        if "round" in names and None in row.values():
+            # A program wrote this one, and whole.
+            raise LabelError(f"{path}, row {number}: the row is cut off")
+        yield number, row
 
 
 def _meant(template: str, digest: str | None, known: Mapping[str, str], where: str) -> str:

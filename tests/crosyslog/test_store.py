@@ -189,9 +189,9 @@ def test_a_target_of_which_no_version_is_in_use_never_falls_back_to_a_base(
 def test_a_store_that_cannot_be_written_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     store = Store(tmp_path / "file")
-    message = f"cannot write to the store {store.root}: Not a directory"
+    message = f"the store {store.root} is no folder: name another one"
     assert one_line(lambda: store.add("spirit", write_text)) == message
-    assert store.targets() == []
+    assert one_line(store.targets) == message
 
 
 def test_bundles_are_the_owners_alone(store: Store) -> None:

@@ -127,3 +127,20 @@ def test_a_reader_that_goes_away_ends_it_quietly(lines: int) -> None:
     many.stdout = None
     assert many.communicate(timeout=30)[1] == b""
     assert many.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("program", ["trainer", "agent"])
+def test_a_disk_that_is_full_is_one_line(program: str, tmp_path: Path) -> None:
+    words = {"trainer": ["models", "--store", str(tmp_path)], "agent": ["schema"]}[program]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", program, *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            check=False,
+        )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(b"error: the output cannot be written: No space left")
+    assert ended.stderr.count(b"\n") == 1

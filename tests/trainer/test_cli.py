@@ -437,6 +437,16 @@ def test_back_to_an_older_model_and_clean_up(trainer: Shell, store: Store) -> No
     assert trainer.reports("models", "remove", "spirit", "--keep", 9)["removed"] == []
 
 
+def test_a_damaged_model_does_not_count_among_those_that_stay(trainer: Shell, store: Store) -> None:
+    (store.path("spirit", "0003") / "weights.safetensors").unlink()
+    (store.root / "spirit" / "0000").touch()
+    report = trainer.reports("models", "remove", "spirit", "--keep", 1)
+    assert report["removed"] == ["0001"]
+    assert report["kept"] == ["0002", "0003"]
+    (store.root / "file").touch()
+    assert "is no folder" in trainer.refuses("models", "--store", store.root / "file")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import termios
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -199,6 +200,15 @@ def test_answers_alone_can_say_how_lines_split(trainer: Shell, here: Path, base:
     assert trainer.reports("adapt", "--target", "mine", "--base", base)["system"] == "spirit"
 
 
+def test_answers_about_another_log_are_noticed(
+    trainer: Shell, here: Path, log: Path, base: Path
+) -> None:
+    (here / "own.csv").write_text("template,label\nno such line,alert\n", encoding="utf-8")
+    label = ("label", "--target", "spirit", "--log", log, "--base", base)
+    _, notes = trainer.says_and_notes(*label, "--answers", "own.csv")
+    assert "1 of the 1 labelled templates do not occur in the log" in notes
+
+
 def test_lines_that_are_taken_whole_for_want_of_a_profile_are_said_to_be(
     trainer: Shell, here: Path, log: Path, base: Path
 ) -> None:
@@ -298,12 +308,49 @@ def test_adapt_refuses(
     assert said in trainer.refuses("adapt", "--target", "spirit", "--base", base, *arguments)
 
 
+def test_a_profile_holds_until_another_one_is_named(trainer: Shell, here: Path, base: Path) -> None:
+    labelled = write_log(here / "x.log", ["a b", "c d"] * 5, np.array([True, False] * 5))
+    (here / "more.csv").write_text("template,label\ne f,alert\n", encoding="utf-8")
+    adapt = ("adapt", "--target", "mine", "--base", base)
+    assert trainer.reports(*adapt, "--log", labelled, "--system", "spirit")["system"] == "spirit"
+    again = trainer.reports(*adapt, "--labels", "more.csv")
+    assert again["system"] == "spirit"
+    assert trainer.reports(*adapt, "--labels", "more.csv", "--system", "plain")["system"] == "plain"
+
+
+def test_a_log_from_a_pipe_is_asked_about_without_examples(
+    trainer: Shell, here: Path, log: Path, base: Path
+) -> None:
+    os.mkfifo(here / "pipe")
+    thread = threading.Thread(target=lambda: (here / "pipe").write_bytes(log.read_bytes()))
+    thread.start()
+    label = ("label", "--target", "spirit", "--base", base, "--log", "pipe")
+    trainer.says(*label, "--suggest", 5, "--output", "ask.csv")
+    thread.join()
+    assert {row["example"] for row in rows_of(here / "ask.csv")} == {""}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_the_terminal_as_it_was(log: Path, number: signal.Signals) -> None:
+    screen = Terminal("--target", "spirit", "--log", log)
+    screen.wait_for("quit: ")
+    screen.press("n")
+    screen.wait_for("quit: ")
+    screen.raw()
+    assert screen.signalled(number) in {-number, 0}
+    assert len(rows_of(log.parent / "store" / "spirit" / "labels.csv")) == 1
+
+
 class Terminal:
     """A real `trainer label` in a terminal of its own."""
 
     def __init__(self, *arguments: object) -> None:
-        self._pid, self._screen = pty.fork()
+        # Held open here too, so that the terminal is still there to be looked at after the end.
+        self._screen, self._other = pty.openpty()
+        self._pid = os.fork()
         if self._pid == 0:
+            os.close(self._screen)
+            os.login_tty(self._other)
             os.environ["COLUMNS"] = "100"
             words = [str(Path(sys.executable).with_name("trainer")), "label", *map(str, arguments)]
             os.execv(words[0], words)  # noqa: S606 - the program under test
@@ -318,9 +365,24 @@ class Terminal:
 
     def press(self, key: str) -> None:
         # What comes before it listens is thrown away, as a hasty key should be.
-        while termios.tcgetattr(self._screen)[3] & termios.ICANON:
-            time.sleep(0.02)
+        self.raw()
         os.write(self._screen, key.encode())
+
+    def raw(self) -> None:
+        """Waits until the terminal gives single keys, unseen."""
+        while termios.tcgetattr(self._screen)[3] & (termios.ICANON | termios.ECHO):
+            time.sleep(0.02)
+
+    def signalled(self, number: signal.Signals) -> int:
+        """How it ends by a signal; the terminal must be usable then."""
+        held = os.open(os.ttyname(self._other), os.O_RDWR | os.O_NOCTTY)
+        os.kill(self._pid, number)
+        status = os.waitpid(self._pid, 0)[1]
+        assert termios.tcgetattr(held)[3] & termios.ICANON
+        assert termios.tcgetattr(held)[3] & termios.ECHO
+        for descriptor in (held, self._other, self._screen):
+            os.close(descriptor)
+        return os.waitstatus_to_exitcode(status)
 
     def kill(self) -> None:
         os.kill(self._pid, signal.SIGKILL)
@@ -329,6 +391,7 @@ class Terminal:
     def end(self) -> int:
         status = os.waitpid(self._pid, 0)[1]
         os.close(self._screen)
+        os.close(self._other)
         return os.waitstatus_to_exitcode(status)
 
 

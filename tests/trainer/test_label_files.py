@@ -27,6 +27,9 @@ def labels_of(path: Path, content: bytes) -> list[bool | None]:
         b"line,label\n1,normal\n3,alert\n",
         b"label,line,who\nAlert , 3,me\n-,1,me\n",
         b"line,label\r\n1,0\r\n3,1\r\n",
+        b"\xef\xbb\xbfLine;Label\n1;0\n2;\n3;anomaly\n",
+        b"line\tlabel\n1\t0\n2\tunsure\n3\t1\n",
+        b"line,label\n1,normal,\n2\n3,alert\n",
     ],
 )
 def test_labels_stand_in_place_of_the_logs_own(tmp_path: Path, content: bytes) -> None:
@@ -39,12 +42,12 @@ def test_labels_stand_in_place_of_the_logs_own(tmp_path: Path, content: bytes) -
         (b"line,label\n1,normal\n4,alert\n", "row 3: there is no line '4' in x.log"),
         (b"line,label\n0,normal\n", "row 2: there is no line '0' in x.log, which has lines 1 to 3"),
         (b"line,label\nfirst,normal\n", "there is no line 'first'"),
-        (b"line,label\n,normal\n", "there is no line None"),
-        (b"line,label\n1,maybe\n", "row 2: 'maybe' is no label: write alert or normal"),
-        (b"line,label\n1,\n", "is no label"),
+        (b"line,label\n,normal\n", "there is no line ''"),
+        (b"line,label\n1,maybe\n", "row 2: 'maybe' is no label: write alert, normal or unsure"),
+        (b"line,label\n1,0,what\n", "row 2: it has more cells than the header"),
         (b"line,label\n1,0\n2,0\n1,0\n", "row 4: line 1 is named twice"),
         (b"number,label\n1,0\n", "lack a header"),
-        (b"", "no CSV file"),
+        (b"", "are empty"),
         (b"line,label\n\xff\xfe,1\n", "labels"),
     ],
 )

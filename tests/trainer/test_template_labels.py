@@ -10,10 +10,10 @@ import pytest
 from crosyslog.errors import LabelError, StoreError
 from crosyslog.masking import template_id
 from crosyslog.systems import load_system
+from trainer.csv_cells import columns_of
 from trainer.template_labels import (
     Answer,
     Answers,
-    columns_of,
     last_of_file,
     record_system,
     recorded_system,
@@ -159,3 +159,54 @@ def test_labels_belong_to_the_profile_that_their_lines_were_split_by(kept: Path)
     kept.with_name("labels-system.json").write_text("{", encoding="utf-8")
     with pytest.raises(LabelError, match="remove it"):
         recorded_system(kept)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('template,label\na,alert\n"b,normal\nc,alert\n', 'row 3: a quote (") is never closed'),
+        ("template,label\na,alert,normal\n", "row 2: it has more cells than the header"),
+        ("template_id,template,label,round\n,a,alert,1\n,b\n", "row 3: the row is cut off"),
+    ],
+    ids=["quote", "cells", "cut"],
+)
+def test_no_row_is_swallowed(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "x.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(LabelError) as refused:
+        last_of_file(tmp_path / "x.csv", {})
+    assert said in str(refused.value)
+
+
+def test_rows_may_end_in_empty_cells_or_lack_them(tmp_path: Path) -> None:
+    content = "template,lines,label\na,1,alert,,\nb\nc,2,normal\n"
+    (tmp_path / "x.csv").write_text(content, encoding="utf-8")
+    assert last_of_file(tmp_path / "x.csv", {}) == {"a": True, "c": False}
+
+
+def test_a_cell_may_be_as_long_as_a_line(tmp_path: Path) -> None:
+    content = f"template,label,example\na,alert,{'x' * 200_000}\n"
+    (tmp_path / "x.csv").write_text(content, encoding="utf-8")
+    assert last_of_file(tmp_path / "x.csv", {}) == {"a": True}
+
+
+def test_kept_answers_that_are_damaged_are_named_and_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    Answers(path).add([Answer("a", alert=True), Answer("b", alert=False)])
+    path.write_bytes(path.read_bytes()[:-12])
+    before = path.read_bytes()
+    with pytest.raises(LabelError, match=r"answers that are kept in .* are damaged .*start anew"):
+        Answers(path)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_profile_is_written_anew_where_one_is_named(tmp_path: Path) -> None:
+    record_system(tmp_path / "labels.csv", load_system("spirit"))
+    (tmp_path / "labels.csv").touch()
+    (tmp_path / "labels-system.json").write_text("{", encoding="utf-8")
+    with pytest.raises(LabelError, match="say --system"):
+        recorded_system(tmp_path / "labels.csv")
+    record_system(tmp_path / "labels.csv", load_system("bgl"))
+    found = recorded_system(tmp_path / "labels.csv")
+    assert found is not None
+    assert found.name == "bgl"
+    assert (tmp_path / "labels-system.json").stat().st_mode & 0o077 == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from crosyslog.errors import InputError
 from crosyslog.systems import load_system
 from tests.trainer.made import messages, write_log
-from trainer.example_lines import Examples
+from trainer.example_lines import Examples, identity_of
 from trainer.labelled_logs import read_labelled
 from trainer.labelling import Question
 from trainer.whole_logs import NO_LABEL, read_whole
@@ -70,7 +71,9 @@ def test_examples_stand_between_their_neighbours(tmp_path: Path) -> None:
     path.write_text("rare a\n" + "often\n" * 8 + "rare a\n", encoding="utf-8")
     log = read_whole(path, load_system("plain"))
     questions = [Question(40 + row, one, 1, 0.5, None) for row, one in enumerate(log.templates)]
-    found = Examples(path, log).of([*questions, Question(99, "in no log", 0, 0.5, None)])
+    found = Examples(path, log, identity_of(path)).of(
+        [*questions, Question(99, "in no log", 0, 0.5, None)]
+    )
     assert set(found) == {40, 41}
     assert [example.number for example in found[40]] == [1, 10]
     first, last = found[40]
@@ -78,3 +81,28 @@ def test_examples_stand_between_their_neighbours(tmp_path: Path) -> None:
     assert last.lines == [(8, "often"), (9, "often"), (10, "rare a")]
     assert [example.text for example in found[41]] == ["often", "often"]
     assert [example.number for example in found[41]] == [2, 6]
+
+
+def test_examples_of_a_log_that_has_changed_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text("one a\ntwo b\n", encoding="utf-8")
+    log, seen = read_whole(path, load_system("plain")), identity_of(path)
+    questions = [Question(row, one, 1, 0.5, None) for row, one in enumerate(log.templates)]
+    with path.open("a", encoding="utf-8") as grows:
+        grows.write("three c\n")
+    assert set(Examples(path, log, seen).of(questions)) == {0, 1}
+    path.write_text("two b\n", encoding="utf-8")
+    with pytest.raises(InputError, match="is another file than when it was read"):
+        Examples(path, log, seen).of(questions)
+    (tmp_path / "other").write_text("six d\nten e\n" * 9, encoding="utf-8")
+    (tmp_path / "other").replace(path)
+    with pytest.raises(InputError, match="every answer is kept"):
+        Examples(path, log, seen).of(questions)
+
+
+def test_a_pipe_has_no_examples(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert identity_of(tmp_path / "pipe") is None
+    (tmp_path / "x.log").write_text("one a\n", encoding="utf-8")
+    log = read_whole(tmp_path / "x.log", load_system("plain"))
+    assert Examples(tmp_path / "pipe", log, None).of([Question(0, "one a", 1, 0.5, None)]) == {}

@@ -14,6 +14,7 @@ from trainer.screen import SYSTEM_HELP
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crosyslog.store import Store
     from crosyslog.systems import System
     from trainer.labelling import Labelling
     from trainer.template_labels import Answers
@@ -56,37 +57,42 @@ def label(
     from crosyslog.store import Store, base_path
     from trainer.template_labels import Answers
 
-    kept = Store(store or default_store()).labels(target)
+    models = Store(store or default_store())
+    kept = models.labels(target)
     start = base_path(base, "evidence")
     with Answers.alone(kept) as book:
+        from trainer.example_lines import Examples, identity_of
+        from trainer.given_support import absent_notes
         from trainer.label_sheets import take_in, write_suggestions
         from trainer.screen import note, say, say_facts
         from trainer.template_labels import record_system
         from trainer.whole_logs import read_whole
 
         done: dict[str, Any] = {}
-        profile, notes = _profile(target, system, log, kept)
+        profile, notes = _profile(target, system, log, models)
         for said in notes:
             note(said)
+        seen = identity_of(log) if log is not None else None
         history = read_whole(log, profile) if log is not None and profile is not None else None
         if profile is not None:
             record_system(kept, profile)
             done["system"] = profile.name
         if answers is not None:
             done["taken"] = take_in(answers, history.templates if history else [], book)
+            for said in absent_notes(history, book.labels()):
+                note(said)
         if log is None or history is None:
             _report(target, book, None, done, None, json=json)
             return
 
         from crosyslog.bundle import load_bundle
         from crosyslog.threads import torch_threads
-        from trainer.example_lines import Examples
         from trainer.label_screen import ask
         from trainer.labelling import labelling_of
 
         labelling, examples = (
             labelling_of(history, load_bundle(start), book),
-            Examples(log, history),
+            Examples(log, history, seen),
         )
         with torch_threads(1):
             if suggest is not None and output is not None:
@@ -116,6 +122,8 @@ def _check(
         )
     if output is not None and output.exists():
         raise SettingError(f"--output {output} exists already: name a file that is to be made")
+    if output is not None and not output.absolute().parent.is_dir():
+        raise SettingError(f"--output {output}: its folder does not exist")
 
 
 def _check_terminal(log: Path | None, *, json: bool) -> None:
@@ -132,21 +140,15 @@ def _check_terminal(log: Path | None, *, json: bool) -> None:
 
 
 def _profile(
-    target: str, system: str | None, log: Path | None, kept: Path
+    target: str, system: str | None, log: Path | None, store: "Store"
 ) -> "tuple[System | None, Sequence[str]]":
-    """The given profile, else the one that the labels so far were made by, else by the name.
-
-    Answers alone are templates already, and need none.
-    """
-    from trainer.labelled_logs import fallback_notes, system_of
+    """The profile of the lines; answers alone are templates already, and need none."""
+    from trainer.given_support import profile_of
     from trainer.template_labels import recorded_system
 
-    if system is None and (recorded := recorded_system(kept)) is not None:
-        return recorded, ()
     if log is None and system is None:
-        return None, ()
-    profile = system_of(target, system, log)
-    return profile, fallback_notes(target, system, profile)
+        return recorded_system(store.labels(target)), ()
+    return profile_of(target, system, log, store)
 
 
 def _report(

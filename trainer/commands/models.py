@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosyslog.errors import SettingError, StoreError
+from crosyslog.errors import BundleError, SettingError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,7 +124,10 @@ def remove(
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Removes old versions of a target, never the one in use."""
+    """Removes old versions of a target, never the one in use.
+
+    A damaged version does not count among those that stay.
+    """
     from trainer.screen import say, say_json
 
     if keep is None:
@@ -133,7 +136,7 @@ def remove(
             f"{name} --keep 1`"
         )
     opened = _store(context, store)
-    removed = opened.remove(name, keep)
+    removed = opened.remove(name, keep, lambda version: _is_sound(opened, name, version))
     if json or context.obj.json:
         say_json({"target": name, "removed": removed, "kept": opened.versions(name)})
     else:
@@ -146,6 +149,16 @@ def _store(context: typer.Context, given: Path | None) -> "Store":
     from crosyslog.store import Store
 
     return Store(given or context.obj.store or default_store())
+
+
+def _is_sound(store: "Store", name: str, version: str) -> bool:
+    from crosyslog.manifest import read_verified
+
+    try:
+        read_verified(store.path(name, version))
+    except BundleError:
+        return False
+    return True
 
 
 def _nothing(store: "Store", name: str) -> StoreError:
