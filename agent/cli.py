@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.reasons import REASONS, reason_of
 from crosyslog import terminal
 
 if TYPE_CHECKING:
@@ -33,6 +34,21 @@ _Set = Annotated[
         show_default=False,
     ),
 ]
+_Topic = Annotated[
+    str | None,
+    typer.Option(
+        "--topic", metavar="NAME", help="the topic to read (kafka.topic)", show_default=False
+    ),
+]
+_Servers = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap-servers",
+        metavar="HOST:PORT",
+        help="brokers to ask first (kafka.bootstrap_servers)",
+        show_default=False,
+    ),
+]
 _Model = Annotated[
     str | None,
     typer.Option(
@@ -47,22 +63,9 @@ _Model = Annotated[
 @app.callback(invoke_without_command=True)
 def agent(
     context: typer.Context,
-    topic: Annotated[
-        str | None,
-        typer.Option(
-            "--topic", metavar="NAME", help="the topic to read (kafka.topic)", show_default=False
-        ),
-    ] = None,
+    topic: _Topic = None,
     model: _Model = None,
-    bootstrap_servers: Annotated[
-        str | None,
-        typer.Option(
-            "--bootstrap-servers",
-            metavar="HOST:PORT",
-            help="the brokers (kafka.bootstrap_servers)",
-            show_default=False,
-        ),
-    ] = None,
+    bootstrap_servers: _Servers = None,
     config: _Config = None,
     assignments: _Set = None,
 ) -> None:
@@ -108,6 +111,95 @@ def scan(
 
     configure_logging(settings.log)
     scan_source(source, settings)
+
+
+@app.command()
+def check(
+    topic: _Topic = None,
+    bootstrap_servers: _Servers = None,
+    model: _Model = None,
+    config: _Config = None,
+    assignments: _Set = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """Looks whether an agent with these settings could work: broker, rights, topics, model.
+
+    Changes nothing. Status 2 if something is not as it should be.
+    """
+    flags = {
+        "kafka.topic": topic,
+        "kafka.bootstrap_servers": bootstrap_servers,
+        "model.target": model,
+    }
+    settings = _load(config, assignments, flags)
+    import asyncio
+
+    from agent.checking import check as look
+
+    findings = asyncio.run(look(settings))
+    if as_json:
+        import json
+
+        typer.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        words = {True: "ok", False: "FAILED", None: "-"}
+        for what, ok, said in findings:
+            typer.echo(f"{words[ok]:<7} {what:<9} {terminal.printable(said)}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(2)
+
+
+@app.command("replay-dlq")
+def replay_dlq(
+    topic: _Topic = None,
+    bootstrap_servers: _Servers = None,
+    reason: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REASON",
+            help=f"those of this reason alone: {', '.join(REASONS)}; repeatable",
+            show_default=False,
+        ),
+    ] = None,
+    most_replays: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="a line goes back this often at most"),
+    ] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go back")] = False,
+    config: _Config = None,
+    assignments: _Set = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """Sends dead letters back to the topic that they came from, once what was wrong is mended.
+
+    Each is looked at once: the next call goes on behind the last one of its reason.
+    """
+    flags = {"kafka.topic": topic, "kafka.bootstrap_servers": bootstrap_servers}
+    kafka = _load(config, assignments, flags).kafka
+    name = kafka.resolved_topic
+    import asyncio
+
+    from agent.logs import quiet_client
+    from agent.replaying import replay
+
+    async def every() -> dict[str, tuple[int, int]]:
+        return {
+            one: await replay(kafka, one, most_replays=most_replays, dry_run=dry_run)
+            for one in dict.fromkeys(map(reason_of, reason or REASONS))
+        }
+
+    with quiet_client():
+        done = asyncio.run(every())
+    if as_json:
+        import json
+
+        found = {one: {"sent": sent, "looping": stay} for one, (sent, stay) in done.items()}
+        typer.echo(json.dumps({"topic": name, "dry_run": dry_run, "reasons": found}, indent=2))
+        return
+    for one, (sent, stay) in done.items():
+        would = "would go" if dry_run else "went"
+        looping = f"; {stay:,} stay that went back {most_replays} times before" if stay else ""
+        typer.echo(f"{one:<13} {sent:,} {would} back to {name}{looping}")
 
 
 @app.command()

@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from agent.logs import quiet_client
+from agent.tokens import token_provider
 from crosyslog.errors import BrokerError, SettingError
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
     }
     if settings.security_protocol.endswith("SSL"):
         options["ssl_context"] = _ssl_context(settings)
+    if settings.sasl_token_command is not None:
+        options |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_oauth_token_provider": token_provider(settings.sasl_token_command),
+        }
     if settings.sasl_password is not None:
         options |= {
             "sasl_mechanism": settings.sasl_mechanism,

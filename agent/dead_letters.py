@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.publishing import Message
 
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
     from aiokafka import TopicPartition
 
-#: Why a line cannot be judged.
-Reason = Literal["null", "oversized", "undecodable", "missing-field", "scoring"]
-REASONS: tuple[Reason, ...] = get_args(Reason)
+    from agent.reasons import Reason
 
 #: What the headers that we add begin with; a line's own are left as they are.
 PREFIX = "crosyslog."

@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 import crosyslog
-from agent.dead_letters import REASONS
+from agent.reasons import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

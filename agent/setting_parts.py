@@ -112,11 +112,19 @@ class KafkaSettings(_Part):
         Field(description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
     ] = "PLAINTEXT"
     sasl_mechanism: Annotated[
-        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"],
-        Field(description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"],
+        Field(description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"),
     ] = "PLAIN"
     sasl_username: Annotated[str | None, Field(description="the user's name, with SASL")] = None
     sasl_password: Annotated[SecretStr | None, Field(description="the password, with SASL")] = None
+    sasl_token_command: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="a program that prints a token, with OAUTHBEARER; asked for each "
+            "connection, at most once in 30 s",
+        ),
+    ] = None
     ssl_ca_file: Annotated[
         Path | None, Field(description="certificates to trust, PEM; the system's if not set")
     ] = None
@@ -143,12 +151,19 @@ class KafkaSettings(_Part):
                 "that of the events; name another"
             )
         sasl = self.security_protocol.startswith("SASL")
-        for name in ("sasl_username", "sasl_password"):
-            if (getattr(self, name) is not None) != sasl:
-                state = "is not set" if sasl else "is set"
+        token = self.sasl_mechanism == "OAUTHBEARER"
+        for name, wanted in (
+            ("sasl_username", sasl and not token),
+            ("sasl_password", sasl and not token),
+            ("sasl_token_command", sasl and token),
+        ):
+            if (getattr(self, name) is not None) != wanted:
+                state = "is not set" if wanted else "is set"
+                mechanism = f", kafka.sasl_mechanism={self.sasl_mechanism}" if sasl else ""
+                remedy = "leave it out" if sasl else "use SASL_SSL or SASL_PLAINTEXT with it"
                 raise ValueError(
-                    f"kafka.{name} {state} and kafka.security_protocol={self.security_protocol}: "
-                    f"{'set it' if sasl else 'use SASL_SSL or SASL_PLAINTEXT with it'}"
+                    f"kafka.{name} {state} and kafka.security_protocol={self.security_protocol}"
+                    f"{mechanism}: {'set it' if wanted else remedy}"
                 )
         tls = self.security_protocol.endswith("SSL")
         for name in ("ssl_ca_file", "ssl_certificate_file", "ssl_key_file"):

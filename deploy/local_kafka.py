@@ -21,13 +21,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from crosyslog.errors import BrokerError, CrosyslogError, SettingError
 from deploy.kafka_jars import KAFKA_VERSION, find_java, kafka_jars
+from deploy.kafka_security import LISTENERS, Secured, make_certificates
 from deploy.kafka_topics import create_topics, delete_topics
 
 if TYPE_CHECKING:
@@ -80,13 +81,21 @@ class LocalKafka:
             Without one, a temporary folder, which `stop` removes.
         benchmark: Keeps Kafka's default session timeouts, which a broker at full load needs; one
             that was SIGKILLed then takes many seconds to come back.
+        secured: Adds listeners with TLS and SASL, on which a user may do what it has rights for.
     """
 
-    def __init__(self, folder: Path | None = None, *, benchmark: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        benchmark: bool = False,
+        secured: Secured | None = None,
+    ) -> None:
         self._given_folder = folder
         self._benchmark = benchmark
+        self._secured = secured
         self._folder = Path()
-        self._ports = (0, 0)
+        self._ports = [0, 0]
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -95,6 +104,15 @@ class LocalKafka:
     def bootstrap_servers(self) -> str:
         """The address for clients, `host:port`."""
         return f"127.0.0.1:{self._ports[0]}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its data, settings, log and certificates are."""
+        return self._folder
+
+    def listener(self, name: str) -> str:
+        """The address of one of `deploy.kafka_security.LISTENERS`."""
+        return f"127.0.0.1:{self._ports[2 + LISTENERS.index(name)]}"
 
     @property
     def log_file(self) -> Path:
@@ -131,7 +149,7 @@ class LocalKafka:
         self._folder = self._make_folder()
         try:
             for attempt in range(_PORT_ATTEMPTS):
-                self._ports = _free_ports()
+                self._ports = _free_ports(2 + (len(LISTENERS) if self._secured else 0))
                 self._write_settings()
                 self._format_storage(java, jars)
                 try:
@@ -192,10 +210,19 @@ class LocalKafka:
         return folder
 
     def _write_settings(self) -> None:
-        broker_port, controller_port = self._ports
+        broker_port, controller_port, *others = self._ports
         settings = Template(_SETTINGS.read_text()).substitute(
             broker_port=broker_port, controller_port=controller_port, data=self._folder / "data"
         )
+        if self._secured is not None:
+            make_certificates(self._folder)
+            named = zip(LISTENERS, others, strict=True)
+            more = ",".join(f"{name}://127.0.0.1:{port}" for name, port in named)
+            # Of two lines for one setting, the later one counts.
+            settings += self._secured.settings(self._folder)
+            plain = f"PLAINTEXT://127.0.0.1:{broker_port}"
+            settings += f"listeners={plain},{more},CONTROLLER://127.0.0.1:{controller_port}\n"
+            settings += f"advertised.listeners={plain},{more}\n"
         if not self._benchmark:
             settings += _SHORT_SESSION
         (self._folder / "server.properties").write_text(settings)
@@ -207,6 +234,7 @@ class LocalKafka:
         command = [str(java), *_JVM_FLAGS, "-cp", f"{jars}/*", "kafka.tools.StorageTool"]
         command += ["format", f"--cluster-id={cluster_id}"]  # with =, for it may begin with a dash
         command += ["--config", str(self._folder / "server.properties")]
+        command += self._secured.format_options() if self._secured else []
         with self.log_file.open("ab") as log:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
@@ -286,11 +314,12 @@ class _PortTakenError(BrokerError):
     """Another program has taken a port after we chose it and before the broker bound it."""
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as open_sockets:
+        sockets = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _coordinators_work(port: int) -> bool:

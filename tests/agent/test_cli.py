@@ -46,6 +46,8 @@ def test_help_names_every_command(capfd: pytest.CaptureFixture[str]) -> None:
         "scan",
         "schema",
         "settings",
+        "check",
+        "replay-dlq",
     ):
         assert word in printed
 
@@ -136,3 +138,18 @@ def test_a_secret_is_never_shown(
     assert "hush-hush" not in printed
     assert "(set)" in printed
     assert "hush-hush" not in repr(load_settings())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("check",), "kafka.topic is not set"),
+        (("replay-dlq",), "kafka.topic is not set"),
+        (("replay-dlq", "--topic", "x", "--reason", "boredom"), "'boredom' is no reason: it is"),
+    ],
+    ids=["check", "replay", "reason"],
+)
+def test_commands_about_kafka_refuse_in_one_line(
+    capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    assert said in refusal(capfd, *arguments)

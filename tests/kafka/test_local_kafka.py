@@ -113,10 +113,10 @@ def test_taken_ports_are_exchanged_and_stop_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other_program:
-        taken = (a_free_port(), other_program.getsockname()[1])
-        free = (a_free_port(), a_free_port())
+        taken = [a_free_port(), other_program.getsockname()[1]]
+        free = [a_free_port(), a_free_port()]
         offered = iter([taken, free])
-        monkeypatch.setattr(local_kafka, "_free_ports", lambda: next(offered))
+        monkeypatch.setattr(local_kafka, "_free_ports", lambda _: next(offered))
         with LocalKafka() as kafka:
             assert kafka.bootstrap_servers == f"127.0.0.1:{free[0]}"
             pid, folder = kafka.pid, kafka.log_file.parent
