@@ -16,7 +16,7 @@ SYSTEM ?=
 KAFKA ?=
 JSON ?=
 
-.PHONY: setup demo test check format lock bench bases clean help
+.PHONY: setup demo test check format lock bench bench-agent bases clean help
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -54,7 +54,10 @@ lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 	  pyproject.toml --output-file requirements.lock
 
 bench: $(STAMP)  ## ratios measured in one run, see benchmarks/
-	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python "$$program" || exit 1; done
+	@for program in $(filter-out benchmarks/agent.py,$(wildcard benchmarks/*.py)); do echo "== $$program"; $(BIN)/python "$$program" || exit 1; done
+
+bench-agent: $(STAMP)  ## the agent beside reading alone, with a real Kafka: JSON=file for the figures
+	@$(BIN)/python benchmarks/agent.py $(if $(JSON),--json '$(JSON)')
 
 # For `make bases`: the folder of the labelled logs, and what follows a system's name in theirs.
 DATA ?=

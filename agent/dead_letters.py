@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from agent.publishing import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from aiokafka import ConsumerRecord
 
-    from aiokafka import TopicPartition
-
+    from agent.publishing import Outputs
     from agent.reasons import Reason
 
 #: What the headers that we add begin with; a line's own are left as they are.
@@ -41,48 +40,38 @@ class DeadLetter(NamedTuple):
     detail: str
 
 
-def dead_letter_message(
-    letter: DeadLetter,
-    place: TopicPartition,
-    offset: int,
-    *,
-    topic: str,
-    partition: int,
-    key: bytes | None,
-    value: bytes | None,
-    headers: Sequence[tuple[str, bytes]],
-) -> Message:
+def dead_letter_message(letter: DeadLetter, record: ConsumerRecord, outputs: Outputs) -> Message:
     """The message of a dead letter: key, value and headers as they came, and why it is one.
 
     Args:
         letter: why.
-        place: where the line came from.
-        offset: of the line there.
-        topic: where dead letters go.
-        partition: of that topic.
-        key: the line's.
-        value: the line.
-        headers: the line's; beyond 32 KiB of them, the later ones are left out.
+        record: the line; beyond 32 KiB of its headers, the later ones are left out.
+        outputs: where dead letters go.
     """
     own = {
         "reason": letter.reason,
         "detail": letter.detail[:_LONGEST_DETAIL],
-        "topic": place.topic,
-        "partition": str(place.partition),
-        "offset": str(offset),
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
     kept: list[tuple[str, bytes]] = []
     size = 0
-    for name, content in headers:
+    for name, content in record.headers:
         size += len(name) + len(content or b"")
         if name.removeprefix(PREFIX) in own and name.startswith(PREFIX):
             continue  # of the time before, when it was sent back
         if size > _LONGEST_HEADERS:
-            own["headers-left-out"] = str(len(headers) - len(kept))
+            own["headers-left-out"] = str(len(record.headers) - len(kept))
             break
         kept.append((name, content))
     added = [(f"{PREFIX}{name}", text.encode(errors="replace")) for name, text in own.items()]
     return Message(
-        f"{place.topic}/{place.partition}/{offset}", topic, partition, key, value, [*kept, *added]
+        f"{record.topic}/{record.partition}/{record.offset}",
+        outputs.dead_letters,
+        record.partition % outputs.dead_letter_partitions,
+        record.key,
+        record.value,
+        [*kept, *added],
     )

@@ -368,6 +368,7 @@ class Fetching:
                 return None
             if deadline is None:
                 deadline = monotonic() + self._batch.linger
+        batch.full = batch.lines >= self._batch.max_lines
         return batch
 
     async def _fill(self, batch: Batch, wait: float) -> None:
@@ -397,7 +398,7 @@ class Fetching:
                 if assignment.closing:
                     return
                 if records:
-                    batch.add(Chunk.of(assignment.partitions[tp], records))
+                    batch.add(Chunk(assignment.partitions[tp], records))
                     if len(records) >= room:
                         hungry.append(tp)
             asked = hungry

@@ -20,6 +20,7 @@ from crosyslog.scorer import Scorer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import polars as pl
     from numpy.typing import NDArray
 
     from crosyslog.embedding_cache import EmbeddingCache
@@ -37,14 +38,14 @@ class Lines(NamedTuple):
 
     Attributes:
         topic: of all of them.
-        values: the raw lines.
+        values: the raw lines, binary.
         partitions: of each line.
         offsets: ascending within a partition.
         fresh: whether it is judged, or only read again because later scores depend on it.
     """
 
     topic: str
-    values: Sequence[bytes | None]
+    values: pl.Series
     partitions: NDArray[np.int64]
     offsets: NDArray[np.int64]
     fresh: NDArray[np.bool_]
@@ -141,7 +142,9 @@ class Judge:
 
     def _readable(self, lines: Lines, dead: list[DeadLetter]) -> NDArray[np.int64]:
         """The rows that hold something of a size that can be judged."""
-        sizes = np.array([-1 if value is None else len(value) for value in lines.values])
+        import polars as pl
+
+        sizes = lines.values.bin.size().cast(pl.Int64).fill_null(-1).to_numpy()
         dead += [
             DeadLetter(row, "null", "the message has no value")
             for row in np.flatnonzero((sizes < 0) & lines.fresh).tolist()
@@ -199,9 +202,7 @@ class Judge:
         began = perf_counter()
         if not len(rows):
             return Judged(states)
-        values: Sequence[bytes | None] = lines.values
-        if len(rows) < len(values):
-            values = [values[row] for row in rows.tolist()]
+        values = lines.values if len(rows) == len(lines.values) else lines.values.gather(rows)
         partitions = pl.Series("partition", lines.partitions[rows], dtype=pl.Int64)
         frame = split(decode(values), self.model.system).with_columns(
             pl.Series("row", rows, dtype=pl.Int64),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _BATCH_LINES = (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 _STAGE_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LATENCY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+_DELAY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _SCORES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 
 
@@ -140,6 +141,13 @@ class Metrics:
             "events, publish, commit (with exactly-once, of the whole transactions).",
             ["stage"],
             buckets=_STAGE_SECONDS,
+            registry=self.registry,
+        )
+        self.loop_delay = Histogram(
+            "crosyslog_loop_delay_seconds",
+            "How much later than asked for the event loop comes back to a task, looked at fifty "
+            "times a second.",
+            buckets=_DELAY_SECONDS,
             registry=self.registry,
         )
         self.consumer_lag = Gauge(

@@ -161,26 +161,26 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive lines of one partition, in columns."""
+    """Consecutive lines of one partition, as the client gives them."""
 
     partition: Partition
-    values: list[bytes | None]
-    offsets: list[int]
-    keys: list[bytes | None]
-    times: list[int]
-    headers: list[Sequence[tuple[str, bytes]]]
+    records: Sequence[ConsumerRecord]
 
-    @classmethod
-    def of(cls, partition: Partition, records: Sequence[ConsumerRecord]) -> Chunk:
-        """The chunk of a partition's records."""
-        return cls(
-            partition,
-            [record.value for record in records],
-            [record.offset for record in records],
-            [record.key for record in records],
-            [record.timestamp for record in records],
-            [record.headers for record in records],
-        )
+    @property
+    def first(self) -> int:
+        """The offset of the first line."""
+        return int(self.records[0].offset)
+
+    @property
+    def behind(self) -> int:
+        """The offset behind the last line."""
+        return int(self.records[-1].offset) + 1
+
+    def offsets(self) -> NDArray[np.int64]:
+        """Of each line, its offset."""
+        if self.behind - self.first == len(self.records):
+            return np.arange(self.first, self.behind)  # without gaps, as nearly always
+        return np.array([record.offset for record in self.records], dtype=np.int64)
 
 
 @dataclass
@@ -191,25 +191,25 @@ class Batch:
         assignment: that they were read under.
         chunks: in the order of their offsets within a partition.
         lines: how many.
+        full: whether it was closed by its size: more lines are waiting.
     """
 
     assignment: Assignment
     chunks: list[Chunk] = field(default_factory=list)
     lines: int = 0
+    full: bool = False
 
     def add(self, chunk: Chunk) -> None:
         """Adds lines that were read."""
         self.chunks.append(chunk)
-        self.lines += len(chunk.offsets)
-        chunk.partition.has_read(chunk.offsets[-1] + 1)
+        self.lines += len(chunk.records)
+        chunk.partition.has_read(chunk.behind)
 
-    def fresh(self) -> NDArray[np.bool_]:
-        """Which lines are to be judged: not those that were read again for their window."""
-        return np.concatenate(
-            [np.array(chunk.offsets) >= chunk.partition.start for chunk in self.chunks]
-        )
+    def own_lines(self) -> int:
+        """How many lines are to be judged: not those that are read again for their window."""
+        return sum(int((chunk.offsets() >= chunk.partition.start).sum()) for chunk in self.chunks)
 
     def next_offsets(self) -> dict[Partition, int]:
         """Of each partition with a line to be judged, the offset behind the last one."""
-        behind = {chunk.partition: chunk.offsets[-1] + 1 for chunk in self.chunks}
+        behind = {chunk.partition: chunk.behind for chunk in self.chunks}
         return {one: offset for one, offset in behind.items() if offset > one.start}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,45 +14,46 @@ import numpy as np
 from agent.dead_letters import dead_letter_message
 from agent.delivery import Outcome, PartitionLostError
 from agent.judging import AbandonedError, Lines
-from agent.publishing import Message
+from agent.publishing import Message, Outputs
 from crosyslog.errors import CrosyslogError
 from crosyslog.events import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from aiokafka import ConsumerRecord
     from numpy.typing import NDArray
 
     from agent.delivery import Delivery
     from agent.judging import Judge, Judged
     from agent.metrics import Metrics
-    from agent.partition import Batch, Chunk, Partition
+    from agent.partition import Batch, Partition
 
 log = logging.getLogger(__name__)
 
 #: Batches that wait to be scored. One is enough to keep the scoring busy; more would be memory.
 _WAITING = 1
 
-#: Batches that wait for the delivery, which takes all of them at once: a transaction costs about
-#: the same however much is in it.
+#: Batches that wait for the delivery, which takes all of them at once.
 _JUDGED = 3
 
-
-class Outputs(NamedTuple):
-    """The topics that messages go to, and how many partitions they have."""
-
-    events: str
-    event_partitions: int
-    dead_letters: str
-    dead_letter_partitions: int
+#: Lines that are delivered together under full load, and how long is waited for them.
+_TOGETHER, _PATIENCE_SECONDS = 60_000, 0.5
 
 
 class _Done(NamedTuple):
-    """A batch that is judged."""
+    """A batch that is judged.
+
+    Attributes:
+        batch: it.
+        judged: its judgement.
+        times: of each of its own lines, when it came to Kafka, in milliseconds since 1970.
+        outcomes: what it came to, a partition each.
+    """
 
     batch: Batch
-    fresh: NDArray[np.bool_]
     judged: Judged
+    times: NDArray[np.int64]
     outcomes: list[Outcome]
 
 
@@ -126,7 +128,8 @@ class Pipeline:
             if not batch.assignment.active:
                 batch.assignment.batch_settled()
                 continue
-            self._metrics.lines_received.inc(int(batch.fresh().sum()))
+            lines = batch.own_lines()
+            self._metrics.lines_received.inc(lines)
             try:
                 done = await loop.run_in_executor(self._thread, self._judge_batch, batch)
             except AbandonedError:
@@ -137,7 +140,7 @@ class Pipeline:
                 raise CrosyslogError(
                     f"{error}; the agent stops before {_places(batch)} and commits none of it"
                 ) from error
-            self._metrics.batch_lines.observe(int(done.fresh.sum()))
+            self._metrics.batch_lines.observe(lines)
             for stage, seconds in done.judged.seconds.items():
                 self._metrics.stage_duration.labels(stage).observe(seconds)
             await self._judged.put(done)
@@ -145,73 +148,52 @@ class Pipeline:
 
     def _judge_batch(self, batch: Batch) -> _Done:
         """In the scoring thread: from lines to messages as they are published."""
-        assignment, fresh = batch.assignment, batch.fresh()
-        sizes = [len(chunk.offsets) for chunk in batch.chunks]
+        import polars as pl
+
+        assignment, chunks = batch.assignment, batch.chunks
+        sizes = [len(chunk.records) for chunk in chunks]
+        records = [record for chunk in chunks for record in chunk.records]
+        offsets = np.concatenate([chunk.offsets() for chunk in chunks])
+        fresh = offsets >= np.repeat([chunk.partition.start for chunk in chunks], sizes)
         lines = Lines(
-            batch.chunks[0].partition.place.topic,
-            [value for chunk in batch.chunks for value in chunk.values],
-            np.repeat([chunk.partition.place.partition for chunk in batch.chunks], sizes),
-            np.concatenate([chunk.offsets for chunk in batch.chunks]),
+            chunks[0].partition.place.topic,
+            pl.Series([record.value for record in records], dtype=pl.Binary),
+            np.repeat([chunk.partition.place.partition for chunk in chunks], sizes),
+            offsets,
             fresh,
         )
+        times = np.array([record.timestamp for record in records], dtype=np.int64)[fresh]
         judged = self.judge.judge(lines, assignment.states, lambda: assignment.active)
         assignment.states = judged.states
-        return _Done(batch, fresh, judged, self._outcomes(batch, sizes, judged))
+        outcomes = self._outcomes(batch, records, judged)
+        batch.chunks.clear()  # the records are memory
+        return _Done(batch, judged, times, outcomes)
 
-    def _outcomes(self, batch: Batch, sizes: Sequence[int], judged: Judged) -> list[Outcome]:
+    def _outcomes(
+        self, batch: Batch, records: Sequence[ConsumerRecord], judged: Judged
+    ) -> list[Outcome]:
         """What the lines of each partition came to, in their order."""
-        ends = np.cumsum(sizes)
-        messages: dict[Partition, list[tuple[int, Message]]] = {
-            partition: [] for partition in batch.next_offsets()
-        }
-
-        def line(row: int) -> tuple[Chunk, int]:
-            number = int(np.searchsorted(ends, row, side="right"))
-            return batch.chunks[number], row - int(ends[number]) + sizes[number]
-
-        for row, event in zip(judged.rows, judged.events, strict=True):
-            chunk, place = line(row)
-            messages[chunk.partition].append((row, self._event(chunk, place, event)))
-        for letter in judged.dead:
-            chunk, place = line(letter.row)
-            message = dead_letter_message(
-                letter,
-                chunk.partition.place,
-                chunk.offsets[place],
-                topic=self._outputs.dead_letters,
-                partition=chunk.partition.place.partition % self._outputs.dead_letter_partitions,
-                key=chunk.keys[place],
-                value=chunk.values[place],
-                headers=chunk.headers[place],
-            )
-            messages[chunk.partition].append((letter.row, message))
+        outputs = self._outputs
+        found = [
+            (row, _event_message(records[row], event, outputs))
+            for row, event in zip(judged.rows, judged.events, strict=True)
+        ]
+        found += [
+            (letter.row, dead_letter_message(letter, records[letter.row], outputs))
+            for letter in judged.dead
+        ]
+        messages: dict[int, list[Message]] = {}
+        for row, message in sorted(found, key=lambda one: one[0]):
+            messages.setdefault(records[row].partition, []).append(message)
         return [
-            Outcome(
-                partition,
-                [message for _, message in sorted(messages[partition], key=lambda one: one[0])],
-                next_offset,
-            )
+            Outcome(partition, messages.get(partition.place.partition, ()), next_offset)
             for partition, next_offset in batch.next_offsets().items()
         ]
-
-    def _event(self, chunk: Chunk, place: int, event: dict[str, Any]) -> Message:
-        key, host = chunk.keys[place], event["resource"].get("host.name")
-        return Message(
-            event["anomaly"]["id"],
-            self._outputs.events,
-            chunk.partition.place.partition % self._outputs.event_partitions,
-            host.encode() if key is None and host is not None else key,
-            to_json(event),
-        )
 
     async def _deliver(self) -> None:
         last = False
         while not last:
-            waiting = [await self._judged.get()]
-            while not self._judged.empty():
-                waiting.append(self._judged.get_nowait())
-            last = waiting[-1] is None
-            done = [one for one in waiting if one is not None]
+            done, last = await self._some_judged()
             try:
                 # What is left of an assignment that has ended is not delivered.
                 alive = [one for one in done if one.batch.assignment.active]
@@ -221,6 +203,29 @@ class Pipeline:
             finally:
                 for one in done:
                     one.batch.assignment.batch_settled()
+
+    async def _some_judged(self) -> tuple[list[_Done], bool]:
+        """Batches to deliver together, and whether no more will come.
+
+        Under full load some are waited for: a transaction costs about the same however much is in
+        it. A batch that was closed by its age goes at once.
+        """
+        done: list[_Done] = []
+        lines = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as patience:
+                while (one := await self._judged.get()) is not None:
+                    done.append(one)
+                    lines += one.batch.lines
+                    assignment = one.batch.assignment
+                    if not one.batch.full or assignment.closing or lines >= _TOGETHER:
+                        if self._judged.empty():
+                            return done, False
+                        continue
+                    if patience.when() is None:
+                        patience.reschedule(asyncio.get_running_loop().time() + _PATIENCE_SECONDS)
+                return done, True
+        return done, False
 
     async def _deliver_unless_ended(self, done: Sequence[_Done]) -> bool:
         """Delivers batches of one assignment; false if it has ended before that was done."""
@@ -252,10 +257,21 @@ class Pipeline:
         metrics.score.observe(judged.scores)
         for letter in judged.dead:
             metrics.dead_letters.labels(letter.reason).inc()
-        times = np.concatenate([chunk.times for chunk in done.batch.chunks])[done.fresh]
         # A producer may send no time, which Kafka calls -1; clocks may differ.
-        latency = np.maximum(time() - times[times >= 0] / 1000, 0)
+        latency = np.maximum(time() - done.times[done.times >= 0] / 1000, 0)
         metrics.end_to_end_latency.observe(latency)
+
+
+def _event_message(record: ConsumerRecord, event: dict[str, Any], outputs: Outputs) -> Message:
+    """The message of an event; without a key of the line's, the host is the key."""
+    key, host = record.key, event["resource"].get("host.name")
+    return Message(
+        event["anomaly"]["id"],
+        outputs.events,
+        record.partition % outputs.event_partitions,
+        host.encode() if key is None and host is not None else key,
+        to_json(event),
+    )
 
 
 def _merged(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -269,5 +285,5 @@ def _merged(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 
 def _places(batch: Batch) -> str:
-    first = {chunk.partition.place: chunk.offsets[0] for chunk in reversed(batch.chunks)}
+    first = {chunk.partition.place: chunk.first for chunk in reversed(batch.chunks)}
     return ", ".join(f"{tp.topic}/{tp.partition}/{first[tp]}" for tp in sorted(first))

@@ -27,6 +27,15 @@ _BATCH_BYTES = 256 * 1024
 _MAX_REQUEST_BYTES = 32 * 1024 * 1024
 
 
+class Outputs(NamedTuple):
+    """The topics that messages go to, and how many partitions they have."""
+
+    events: str
+    event_partitions: int
+    dead_letters: str
+    dead_letter_partitions: int
+
+
 class Message(NamedTuple):
     """A message on its way.
 

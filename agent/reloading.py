@@ -99,6 +99,8 @@ class Reloading:
 
     def _load(self) -> Judge:
         """A judge of the version in use, which has judged some lines already."""
+        import polars as pl
+
         settings = self._settings
         model = find_model(self._store, settings.target, settings.model.base)
         judge = Judge(
@@ -112,7 +114,7 @@ class Reloading:
         count = len(values)
         lines = Lines(
             "probe",
-            values,
+            pl.Series(values, dtype=pl.Binary),
             np.zeros(count, dtype=np.int64),
             np.arange(count),
             np.ones(count, dtype=np.bool_),

@@ -55,6 +55,8 @@ def scan(
         InputError: the file cannot be read, is empty, or is no text.
         CrosyslogError: the model or encoder cannot be loaded.
     """
+    import polars as pl
+
     began = monotonic()
     name = "stdin" if source == "-" else Path(source).name
     if settings.model.target is None:
@@ -83,7 +85,7 @@ def scan(
             judged = judge.judge(
                 Lines(
                     name,
-                    chunk,
+                    pl.Series(chunk, dtype=pl.Binary),
                     np.zeros(count, dtype=np.int64),
                     np.arange(lines, lines + count),
                     np.ones(count, dtype=np.bool_),

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord
 
 from agent.dead_letters import REPLAYS, DeadLetter, dead_letter_message
+from agent.publishing import Outputs
 
 if TYPE_CHECKING:
     from agent.publishing import Message
-
-PLACE = TopicPartition("logs", 3)
 
 
 def message_with(headers: list[tuple[str, bytes]], detail: str = "why") -> Message:
     return dead_letter_message(
         DeadLetter(0, "undecodable", detail),
-        PLACE,
-        42,
-        topic="logs.dlq",
-        partition=1,
-        key=b"key",
-        value=b"\xff{",
-        headers=headers,
+        ConsumerRecord("logs", 3, 42, 0, 0, b"key", b"\xff{", None, 3, 2, headers),
+        Outputs("logs.anomalies", 1, "logs.dlq", 2),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 import pytest
 
 from agent.judging import Judge, Judged, Lines
@@ -52,7 +53,13 @@ def lines_of(
 ) -> Lines:
     count = len(values)
     offsets = np.arange(first, first + count)
-    return Lines("logs", values, np.arange(count) % partitions, offsets, offsets >= fresh_from)
+    return Lines(
+        "logs",
+        pl.Series(values, dtype=pl.Binary),
+        np.arange(count) % partitions,
+        offsets,
+        offsets >= fresh_from,
+    )
 
 
 def scores_by_offset(judged: Judged) -> dict[int, float]:
@@ -82,7 +89,7 @@ def test_the_lines_that_cannot_be_judged_are_found_and_stop_no_other(tmp_path: P
     expected = whole.judge(
         Lines(
             "logs",
-            [values[row] for row in judged.rows],
+            pl.Series([values[row] for row in judged.rows], dtype=pl.Binary),
             np.zeros(len(kept), np.int64),
             kept,
             np.ones(len(kept), np.bool_),
