@@ -16,7 +16,7 @@ SYSTEM ?=
 KAFKA ?=
 JSON ?=
 
-.PHONY: setup demo test check format lock bench bench-agent bases clean help
+.PHONY: setup demo test check format lock bench bench-agent chaos bases clean help
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -58,6 +58,9 @@ bench: $(STAMP)  ## ratios measured in one run, see benchmarks/
 
 bench-agent: $(STAMP)  ## the agent beside reading alone, with a real Kafka: JSON=file for the figures
 	@$(BIN)/python benchmarks/agent.py $(if $(JSON),--json '$(JSON)')
+
+chaos: $(STAMP)  ## agents under SIGKILL, SIGSTOP, rebalances and a broker that dies: KEEP=folder for what was compared
+	@$(BIN)/python -m tests.kafka.chaos $(if $(KEEP),--keep '$(KEEP)')
 
 # For `make bases`: the folder of the labelled logs, and what follows a system's name in theirs.
 DATA ?=

@@ -332,9 +332,7 @@ async def latencies(
     joined = "crosyslog_rebalances_total"
     agent = await asyncio.to_thread(Agent, servers, model, ["kafka.start_from=latest", *settings])
     try:
-        while (
-            await asyncio.to_thread(lambda: agent.metrics().get("crosyslog_rebalances_total")) != 1
-        ):
+        while not (await asyncio.to_thread(agent.metrics)).get(joined):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
         await asyncio.sleep(1)
         found: list[float] = []
