@@ -192,7 +192,7 @@ class App:
             if again:
                 await fetching.restart()
 
-        reading = asyncio.create_task(fetching.run(delivery, pipeline.submit))
+        reading = asyncio.create_task(fetching.run(delivery, pipeline.submit, pipeline.appetite))
         working = asyncio.create_task(pipeline.run())
         beside = [
             asyncio.create_task(delivery.run(fetching.lost)),

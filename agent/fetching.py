@@ -38,6 +38,10 @@ _IDLE_SECONDS = 0.5
 #: How often it is seen whether partitions were assigned.
 _JOIN_SECONDS = 0.1
 
+#: While a batch waits to be scored, how often lines of quiet partitions are looked for, and how
+#: many at most; a partition with more is busy.
+_JOINING_SECONDS, _MOST_JOINING = 0.02, 500
+
 #: A member that does not ask for records for five minutes is put out of the group: while the
 #: pipeline is full, one asks this often without taking any.
 _SIGN_OF_LIFE_SECONDS = 30.0
@@ -86,8 +90,10 @@ class Fetching:
         self._metrics = metrics
         self._topic = kafka.resolved_topic
         self._delivery: Delivery | None = None
+        self._appetite: Callable[[], float] = lambda: math.inf
         self._rejoin: str | None = None
         self._waits = False
+        self._left: list[Chunk] = []
         self._fetched_at = monotonic()
         self._consumer: AIOKafkaConsumer | None = None
         self._pending: frozenset[TopicPartition] | None = None
@@ -117,15 +123,20 @@ class Fetching:
         return None
 
     async def run(
-        self, delivery: Delivery, submit: Callable[[Batch], Coroutine[None, None, None]]
+        self,
+        delivery: Delivery,
+        submit: Callable[[Batch], Coroutine[None, None, None]],
+        appetite: Callable[[], float],
     ) -> None:
         """Reads until it is cancelled; comes back by itself whatever happens to the brokers.
 
         Args:
             delivery: is told of partitions that come and go.
             submit: takes a batch; waits while there is no room for it.
+            appetite: how many lines are scored in good time: a batch has no more.
         """
         self._delivery = delivery
+        self._appetite = appetite
         failures = 0
         while True:
             try:
@@ -356,22 +367,27 @@ class Fetching:
             await self._connected.getmany(timeout_ms=int(_IDLE_SECONDS * 1000))
             return None
         batch = Batch(assignment)
-        deadline: float | None = None
-        while batch.lines < self._batch.max_lines:
+        most = int(min(self._batch.max_lines, self._appetite()))
+        for chunk in self._left:
+            if assignment.partitions.get(chunk.partition.place) is chunk.partition:
+                batch.add(chunk)
+        self._left.clear()
+        deadline = monotonic() + self._batch.linger if batch.lines else None
+        while batch.lines < most:
             wait = _IDLE_SECONDS if deadline is None else deadline - monotonic()
             if wait <= 0:
                 break
-            await self._fill(batch, wait)
+            await self._fill(batch, wait, most)
             if assignment.closing:
                 return None
             if not batch.lines:
                 return None
             if deadline is None:
                 deadline = monotonic() + self._batch.linger
-        batch.full = batch.lines >= self._batch.max_lines
+        batch.full = batch.lines >= most
         return batch
 
-    async def _fill(self, batch: Batch, wait: float) -> None:
+    async def _fill(self, batch: Batch, wait: float, most: int) -> None:
         """Adds what is there, in equal shares of the batch's room; waits for the first of it.
 
         What a quiet partition leaves of its share goes to those that have more: a busy one
@@ -379,7 +395,7 @@ class Fetching:
         """
         consumer, assignment = self._connected, batch.assignment
         asked = assignment.in_turn()
-        share = math.ceil((self._batch.max_lines - batch.lines) / len(asked))
+        share = math.ceil((most - batch.lines) / len(asked))
         if self._idle_since is None:
             self._idle_since = monotonic()
         found = await consumer.getmany(*asked, timeout_ms=math.ceil(wait * 1000), max_records=share)
@@ -387,11 +403,11 @@ class Fetching:
             return
         self._idle_since = None
         self._fetched_at = monotonic()
-        while asked and batch.lines < self._batch.max_lines:
-            share = math.ceil((self._batch.max_lines - batch.lines) / len(asked))
+        while asked and batch.lines < most:
+            share = math.ceil((most - batch.lines) / len(asked))
             hungry = []
             for tp in asked:
-                room = min(share, self._batch.max_lines - batch.lines)
+                room = min(share, most - batch.lines)
                 records = found.pop(tp, None)
                 if records is None and room > 0:
                     records = (await consumer.getmany(tp, max_records=room)).get(tp)
@@ -401,37 +417,76 @@ class Fetching:
                     batch.add(Chunk(assignment.partitions[tp], records))
                     if len(records) >= room:
                         hungry.append(tp)
+                        batch.busy.add(assignment.partitions[tp])
             asked = hungry
 
     async def _hand_over(self, batch: Batch, submitting: Coroutine[None, None, None]) -> None:
-        """Gives a batch to the pipeline, and shows signs of life while that is full."""
-        consumer = self._connected
+        """Gives a batch to the pipeline; while that is full, lines of quiet partitions join it."""
         handing = asyncio.create_task(submitting)
         self._waits = True
+        alive = monotonic()
+        failure: KafkaError | None = None
         try:
             while not handing.done():
                 await asyncio.wait(
                     {handing, batch.assignment.ended},
-                    timeout=_SIGN_OF_LIFE_SECONDS,
+                    timeout=_JOINING_SECONDS,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 if handing.done() or not batch.assignment.active:
                     break
-                # A rebalance forgets what was paused, so it is paused each time.
-                consumer.pause(*consumer.assignment())
-                await consumer.getmany(timeout_ms=0)
+                if failure is not None or batch.assignment.closing:
+                    continue
+                try:
+                    if not batch.closed:
+                        await self._join(batch)
+                    if monotonic() - alive > _SIGN_OF_LIFE_SECONDS:
+                        alive = monotonic()
+                        await self._show_life()
+                except KafkaError as error:
+                    failure = error  # the batch comes first: it is read, and not delivered
         finally:
             if not handing.done():
                 handing.cancel()
             await asyncio.gather(handing, return_exceptions=True)
             self._waits = False
+        if failure is not None:
+            raise failure
+
+    async def _show_life(self) -> None:
+        """Asks for records without taking any."""
+        consumer = self._connected
+        # A rebalance forgets what was paused, so it is paused each time.
+        consumer.pause(*consumer.assignment())
+        try:
+            await consumer.getmany(timeout_ms=0)
+        finally:
             consumer.resume(*consumer.paused())
+
+    async def _join(self, batch: Batch) -> None:
+        """Adds what has come to partitions that are not busy."""
+        partitions = batch.assignment.partitions
+        quiet = [place for place, one in partitions.items() if one not in batch.busy]
+        if not quiet:
+            return
+        found = await self._connected.getmany(*quiet, timeout_ms=0, max_records=_MOST_JOINING)
+        for place, records in found.items():
+            if partitions.get(place) is None or not batch.assignment.active:
+                continue
+            chunk = Chunk(partitions[place], records)
+            if batch.closed:
+                self._left.append(chunk)  # it is scored already: they go with the next one
+            else:
+                batch.add(chunk)
+                if len(records) >= _MOST_JOINING:
+                    batch.busy.add(chunk.partition)
 
     async def _go_on_after_loss(self, positions: Mapping[TopicPartition, int]) -> None:
         """Goes on at what is left of partitions whose next line is gone."""
         assignment = self.assignment
         if assignment is None:
             return
+        self._left.clear()
         first = await self._connected.beginning_offsets(list(positions))
         for tp, position in positions.items():
             if position < first[tp]:

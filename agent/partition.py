@@ -192,18 +192,40 @@ class Batch:
         chunks: in the order of their offsets within a partition.
         lines: how many.
         full: whether it was closed by its size: more lines are waiting.
+        busy: the partitions that had more lines than their share.
+        closed: whether it is being scored: nothing more can be added.
+        express: whether it was taken out of a full one, to be delivered before that.
     """
 
     assignment: Assignment
     chunks: list[Chunk] = field(default_factory=list)
     lines: int = 0
     full: bool = False
+    busy: set[Partition] = field(default_factory=set)
+    closed: bool = False
+    express: bool = False
 
     def add(self, chunk: Chunk) -> None:
         """Adds lines that were read."""
         self.chunks.append(chunk)
         self.lines += len(chunk.records)
         chunk.partition.has_read(chunk.behind)
+
+    def parts(self) -> list[Batch]:
+        """What is scored on its own: of a full batch, the lines of quiet partitions go first.
+
+        They would wait for the others to be scored, and those wait anyway.
+        """
+        quiet = [chunk for chunk in self.chunks if chunk.partition not in self.busy]
+        loud = [chunk for chunk in self.chunks if chunk.partition in self.busy]
+        if not (self.full and quiet and loud):
+            return [self]
+        first, rest = Batch(self.assignment, express=True), Batch(self.assignment, full=True)
+        for part, chunks in ((first, quiet), (rest, loud)):
+            part.chunks, part.closed = chunks, True
+            part.lines = sum(len(chunk.records) for chunk in chunks)
+        rest.busy = self.busy
+        return [first, rest]
 
     def own_lines(self) -> int:
         """How many lines are to be judged: not those that are read again for their window."""

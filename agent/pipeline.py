@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import time
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from agent.delivery import Delivery
     from agent.judging import Judge, Judged
     from agent.metrics import Metrics
-    from agent.partition import Batch, Partition
+    from agent.partition import Assignment, Batch, Partition
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,12 @@ _JUDGED = 3
 
 #: Lines that are delivered together under full load, and how long is waited for them.
 _TOGETHER, _PATIENCE_SECONDS = 60_000, 0.5
+
+#: How long a full batch is scored at most: a line of a quiet partition may wait for it.
+_SCORING_SECONDS = 0.2
+
+#: Smaller batches cost more than they bring; and a batch that had to be encoded tells no rate.
+_FEWEST, _COLD_SECONDS = 2_000, 0.01
 
 
 class _Done(NamedTuple):
@@ -91,16 +98,25 @@ class Pipeline:
         self._lost = lost
         self._read: asyncio.Queue[Batch | None] = asyncio.Queue(_WAITING)
         self._judged: asyncio.Queue[_Done | None] = asyncio.Queue(_JUDGED)
+        self._rate = math.inf
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
 
     async def submit(self, batch: Batch) -> None:
-        """Takes a batch in; waits while the pipeline is full."""
+        """Takes a batch in; waits until it is being scored.
+
+        No more wait than the one that is read meanwhile: what waits is late.
+        """
         batch.assignment.batch_taken()
         try:
             await self._read.put(batch)
         except BaseException:
             batch.assignment.batch_settled()
             raise
+        await self._read.join()
+
+    def appetite(self) -> float:
+        """How many lines are scored in the time that a batch may take."""
+        return max(_FEWEST, self._rate * _SCORING_SECONDS)
 
     async def run(self) -> None:
         """Works until `finish` and all that was submitted before it is done.
@@ -123,28 +139,41 @@ class Pipeline:
         await self._read.put(None)
 
     async def _score(self) -> None:
-        loop = asyncio.get_running_loop()
-        while (batch := await self._read.get()) is not None:
-            if not batch.assignment.active:
-                batch.assignment.batch_settled()
-                continue
-            lines = batch.own_lines()
-            self._metrics.lines_received.inc(lines)
-            try:
-                done = await loop.run_in_executor(self._thread, self._judge_batch, batch)
-            except AbandonedError:
-                batch.assignment.batch_settled()
-                continue
-            except CrosyslogError as error:
-                self._metrics.error("score", error)
-                raise CrosyslogError(
-                    f"{error}; the agent stops before {_places(batch)} and commits none of it"
-                ) from error
-            self._metrics.batch_lines.observe(lines)
-            for stage, seconds in done.judged.seconds.items():
-                self._metrics.stage_duration.labels(stage).observe(seconds)
-            await self._judged.put(done)
+        while (whole := await self._read.get()) is not None:
+            whole.closed = True
+            self._read.task_done()
+            parts = whole.parts()
+            for _ in parts[1:]:
+                whole.assignment.batch_taken()
+            for batch in parts:
+                await self._score_one(batch)
         await self._judged.put(None)
+
+    async def _score_one(self, batch: Batch) -> None:
+        loop = asyncio.get_running_loop()
+        if not batch.assignment.active:
+            batch.assignment.batch_settled()
+            return
+        lines = batch.own_lines()
+        self._metrics.lines_received.inc(lines)
+        began = loop.time()
+        try:
+            done = await loop.run_in_executor(self._thread, self._judge_batch, batch)
+        except AbandonedError:
+            batch.assignment.batch_settled()
+            return
+        except CrosyslogError as error:
+            self._metrics.error("score", error)
+            raise CrosyslogError(
+                f"{error}; the agent stops before {_places(batch)} and commits none of it"
+            ) from error
+        self._metrics.batch_lines.observe(lines)
+        if batch.lines >= _FEWEST and not done.judged.seconds.get("encode", 0.0) > _COLD_SECONDS:
+            rate = batch.lines / (loop.time() - began)
+            self._rate = rate if self._rate == math.inf else 0.8 * self._rate + 0.2 * rate
+        for stage, seconds in done.judged.seconds.items():
+            self._metrics.stage_duration.labels(stage).observe(seconds)
+        await self._judged.put(done)
 
     def _judge_batch(self, batch: Batch) -> _Done:
         """In the scoring thread: from lines to messages as they are published."""
@@ -191,48 +220,59 @@ class Pipeline:
         ]
 
     async def _deliver(self) -> None:
-        last = False
-        while not last:
-            done, last = await self._some_judged()
-            try:
-                # What is left of an assignment that has ended is not delivered.
-                alive = [one for one in done if one.batch.assignment.active]
-                if alive and await self._deliver_unless_ended(alive):
-                    for one in alive:
-                        self._count(one)
-            finally:
-                for one in done:
-                    one.batch.assignment.batch_settled()
+        """Delivers what is judged; under full load, several batches at once.
 
-    async def _some_judged(self) -> tuple[list[_Done], bool]:
-        """Batches to deliver together, and whether no more will come.
-
-        Under full load some are waited for: a transaction costs about the same however much is in
-        it. A batch that was closed by its age goes at once.
+        A transaction costs about the same however much is in it. But a batch that was closed by
+        its age goes at once, and of a full one, what is of partitions that are not busy.
         """
-        done: list[_Done] = []
-        lines = 0
-        with suppress(TimeoutError):
-            async with asyncio.timeout(None) as patience:
-                while (one := await self._judged.get()) is not None:
-                    done.append(one)
-                    lines += one.batch.lines
-                    assignment = one.batch.assignment
-                    if not one.batch.full or assignment.closing or lines >= _TOGETHER:
-                        if self._judged.empty():
-                            return done, False
-                        continue
-                    if patience.when() is None:
-                        patience.reschedule(asyncio.get_running_loop().time() + _PATIENCE_SECONDS)
-                return done, True
-        return done, False
+        held: list[_Done] = []
+        deadline: float | None = None
+        last = False
+        try:
+            while not last:
+                due = True
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(deadline):
+                        one = await self._judged.get()
+                    last = one is None
+                    held += [one] if one is not None else []
+                    due = last or not _can_wait(held)
+                if due:
+                    await self._deliver_all(held)
+                    deadline = None
+                else:
+                    deadline = deadline or asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+                    await self._deliver_quiet(held)
+        finally:
+            for one in held:
+                one.batch.assignment.batch_settled()
 
-    async def _deliver_unless_ended(self, done: Sequence[_Done]) -> bool:
-        """Delivers batches of one assignment; false if it has ended before that was done."""
-        assignment = done[0].batch.assignment
-        work = asyncio.create_task(
-            self._delivery.deliver(_merged(outcome for one in done for outcome in one.outcomes))
-        )
+    async def _deliver_all(self, held: list[_Done]) -> None:
+        # What is left of an assignment that has ended is not delivered.
+        alive = [one for one in held if one.batch.assignment.active]
+        outcomes = _merged(outcome for one in alive for outcome in one.outcomes)
+        if alive and await self._deliver_unless_ended(alive[0].batch.assignment, outcomes):
+            for one in alive:
+                self._count(one)
+        for one in held:
+            one.batch.assignment.batch_settled()
+        held.clear()
+
+    async def _deliver_quiet(self, held: Sequence[_Done]) -> None:
+        """Delivers what the last batch has of partitions that nothing is held back of."""
+        last = held[-1]
+        waiting = {outcome.partition for one in held[:-1] for outcome in one.outcomes}
+        busy = waiting | last.batch.busy
+        quiet = [outcome for outcome in last.outcomes if outcome.partition not in busy]
+        if quiet and last.batch.assignment.active:
+            await self._deliver_unless_ended(last.batch.assignment, quiet)
+            last.outcomes[:] = [one for one in last.outcomes if one.partition in busy]
+
+    async def _deliver_unless_ended(
+        self, assignment: Assignment, outcomes: Sequence[Outcome]
+    ) -> bool:
+        """Delivers outcomes of an assignment; false if it has ended before that was done."""
+        work = asyncio.create_task(self._delivery.deliver(outcomes))
         try:
             either: set[asyncio.Future[Any]] = {work, assignment.ended}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -272,6 +312,14 @@ def _event_message(record: ConsumerRecord, event: dict[str, Any], outputs: Outpu
         host.encode() if key is None and host is not None else key,
         to_json(event),
     )
+
+
+def _can_wait(held: Sequence[_Done]) -> bool:
+    """Whether more is to come soon that can be delivered with this."""
+    batch = held[-1].batch
+    lines = sum(one.batch.lines for one in held)
+    waits = batch.full or batch.express
+    return waits and lines < _TOGETHER and not batch.assignment.closing
 
 
 def _merged(outcomes: Iterable[Outcome]) -> list[Outcome]:

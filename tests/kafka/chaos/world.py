@@ -92,6 +92,7 @@ class World:
         self._agents: list[asyncio.subprocess.Process] = []
         self._draw = random.Random(plan.seed + 1)  # noqa: S311 - nothing secret
         self._began = time.monotonic()
+        self._sending = asyncio.Event()
         self._log = (folder / "agents.log").open("ab")
 
     def add_model(self) -> None:
@@ -165,6 +166,7 @@ class World:
             bootstrap_servers=self.kafka.bootstrap_servers, enable_idempotence=True, linger_ms=5
         )
         async with producer:
+            self._sending.set()
             began, sent = time.monotonic(), []
             for number, line in enumerate(numbered_lines(plan.lines, plan.seed, plan.poison)):
                 ahead = number / plan.lines * seconds - (time.monotonic() - began)
@@ -185,6 +187,7 @@ class World:
             "kill": self._kill, "stop": self._stop, "join": self._join, "leave": self._leave,
             "broker": self._bounce, "swap": self._swap,
         }  # fmt: skip
+        await self._sending.wait()
         for kind in self.plan.faults:
             began = time.monotonic()
             self.faults.append({"at": round(began - self._began, 3), "fault": kind})
@@ -220,19 +223,22 @@ class World:
             with suppress(ProcessLookupError):
                 process.kill()
 
-    def _one(self) -> asyncio.subprocess.Process:
+    async def _one(self) -> asyncio.subprocess.Process:
+        """An agent that runs; one that ended by itself is replaced, as a supervisor would."""
         self._agents = [one for one in self._agents if one.returncode is None]
+        if not self._agents:
+            await self.start_agent()
         return self._draw.choice(self._agents)
 
     async def _kill(self) -> None:
-        victim = self._one()
+        victim = await self._one()
         victim.kill()
         await victim.wait()
         await asyncio.sleep(self._draw.random())
         await self.start_agent()
 
     async def _stop(self) -> None:
-        victim = self._one()
+        victim = await self._one()
         victim.send_signal(signal.SIGSTOP)
         if len(self._agents) == 1:
             await self.start_agent()
@@ -247,7 +253,7 @@ class World:
     async def _leave(self) -> None:
         if len(self._agents) == 1:
             await self.start_agent()
-        self._one().terminate()
+        (await self._one()).terminate()
 
     async def _bounce(self) -> None:
         self.kafka.kill()
