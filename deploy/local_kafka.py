@@ -82,6 +82,7 @@ class LocalKafka:
         benchmark: Keeps Kafka's default session timeouts, which a broker at full load needs; one
             that was SIGKILLed then takes many seconds to come back.
         secured: Adds listeners with TLS and SASL, on which a user may do what it has rights for.
+        behind: A port of a proxy before the broker, at which it tells clients to find it.
     """
 
     def __init__(
@@ -90,10 +91,12 @@ class LocalKafka:
         *,
         benchmark: bool = False,
         secured: Secured | None = None,
+        behind: int | None = None,
     ) -> None:
         self._given_folder = folder
         self._benchmark = benchmark
         self._secured = secured
+        self._behind = behind
         self._folder = Path()
         self._ports = [0, 0]
         self._process: subprocess.Popen[bytes] | None = None
@@ -223,6 +226,8 @@ class LocalKafka:
             plain = f"PLAINTEXT://127.0.0.1:{broker_port}"
             settings += f"listeners={plain},{more},CONTROLLER://127.0.0.1:{controller_port}\n"
             settings += f"advertised.listeners={plain},{more}\n"
+        if self._behind is not None:
+            settings += f"advertised.listeners=PLAINTEXT://127.0.0.1:{self._behind}\n"
         if not self._benchmark:
             settings += _SHORT_SESSION
         (self._folder / "server.properties").write_text(settings)

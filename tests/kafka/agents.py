@@ -88,6 +88,11 @@ def scored(app: App) -> int:
     return int(value(app, "crosyslog_lines_scored_total"))
 
 
+def all_scored(app: App, lines: int) -> bool:
+    """Whether the agent has scored so many lines, or more."""
+    return scored(app) >= lines
+
+
 def value(app: App, metric: str, labels: Mapping[str, str] | None = None) -> float:
     """A metric's value; 0 where it was never set."""
     return app.metrics.registry.get_sample_value(metric, dict(labels or {})) or 0.0

@@ -24,6 +24,7 @@ from deploy.local_kafka import create_topics
 from tests.fakes import FakeEncoder, add_tiny_model
 from tests.kafka.agents import (
     agent_settings,
+    all_scored,
     committed,
     load_fake,
     messages,
@@ -377,11 +378,6 @@ def judgements(events: list[dict[str, Any]]) -> dict[str, float]:
     }
     assert len(scores) == len(events)
     return scores
-
-
-def all_scored(app: App, lines: int) -> bool:
-    """Whether the agent has scored so many lines, or more."""
-    return scored(app) >= lines
 
 
 def partitions_of(app: App) -> int:
