@@ -93,6 +93,12 @@ def all_scored(app: App, lines: int) -> bool:
     return scored(app) >= lines
 
 
+def letters(count: int) -> list[str]:
+    """Texts of letters alone, so that masking leaves them all different."""
+    alphabet = "abcdefghij"
+    return ["node " + "".join(alphabet[int(digit)] for digit in f"{n:05}") for n in range(count)]
+
+
 def value(app: App, metric: str, labels: Mapping[str, str] | None = None) -> float:
     """A metric's value; 0 where it was never set."""
     return app.metrics.registry.get_sample_value(metric, dict(labels or {})) or 0.0

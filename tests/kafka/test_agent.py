@@ -26,6 +26,7 @@ from tests.kafka.agents import (
     agent_settings,
     all_scored,
     committed,
+    letters,
     load_fake,
     messages,
     produce,
@@ -391,9 +392,3 @@ def lag(app: App, topic: str) -> float | None:
     return app.metrics.registry.get_sample_value(
         "crosyslog_consumer_lag_lines", {"topic": topic, "partition": "0"}
     )
-
-
-def letters(count: int) -> list[str]:
-    """Texts of letters alone, so that masking leaves them all different."""
-    alphabet = "abcdefghij"
-    return ["node " + "".join(alphabet[int(digit)] for digit in f"{n:05}") for n in range(count)]

@@ -21,6 +21,8 @@ from deploy.local_kafka import create_topics
 from tests.fakes import add_tiny_model
 from tests.kafka.agents import (
     agent_settings,
+    committed,
+    letters,
     messages,
     produce,
     published,
@@ -238,3 +240,50 @@ async def test_a_broker_that_goes_and_comes_back_is_waited_for(
 
     offsets = [message.offset for message in await messages(servers, f"{topic}.anomalies")]
     assert len(offsets) >= 150
+
+
+async def test_a_term_under_full_load_loses_nothing(
+    kafka: KafkaAddress, topic: str, tmp_path: Path
+) -> None:
+    servers = kafka.bootstrap_servers
+    await create_topics(servers, {topic: 4})
+    lines = [b"disk failure" if number % 50 == 0 else b"heartbeat ok" for number in range(60_000)]
+    for partition in range(4):
+        await produce(servers, topic, lines, partition)
+    async with agent(topic, servers, tmp_path) as loaded:
+        await loaded.ready()
+        await loaded.scored(20_000)
+        began = asyncio.get_running_loop().time()
+        loaded.process.terminate()
+        assert await loaded.ended() == 0
+        assert asyncio.get_running_loop().time() - began < 10
+    done = sum([await committed(servers, f"crosyslog-{topic}", topic, n) or 0 for n in range(4)])
+    assert 20_000 <= done < 4 * len(lines), "the load was over before the signal came"
+    async with agent(topic, servers, tmp_path) as heir:
+        await heir.ready()
+        await heir.scored(4 * len(lines) - done)
+    found = [
+        (event["source"]["partition"], event["source"]["offset"])
+        for event in await published(servers, f"{topic}.anomalies")
+    ]
+    assert found == [(partition, row) for partition in range(4) for row in range(0, 60_000, 50)]
+
+
+async def test_a_term_in_the_middle_of_a_cold_batch_loses_nothing(
+    kafka: KafkaAddress, topic: str, tmp_path: Path
+) -> None:
+    """Twenty thousand templates that nobody has seen: the encoder needs half a minute."""
+    servers = kafka.bootstrap_servers
+    await create_topics(servers, {topic: 1})
+    await produce(servers, topic, [line.encode() for line in letters(20_000)])
+    async with agent(topic, servers, tmp_path, "batch.linger=2s") as cold:
+        await cold.ready()
+        received = "crosyslog_lines_received_total 20000.0"
+        await cold.until(lambda metrics: received in metrics)
+        await asyncio.sleep(1)
+        began = asyncio.get_running_loop().time()
+        cold.process.terminate()
+        assert await cold.ended() == 0
+        assert asyncio.get_running_loop().time() - began < 10
+    assert "Traceback" not in cold.log
+    assert await committed(servers, f"crosyslog-{topic}", topic) == 0
