@@ -47,6 +47,7 @@ def main() -> int:
             for name, count in found.counts.items():
                 print(f"  {name.replace('_', ' '):<20} {count:,}")
             print(f"  {'caught up':<20} {'yes' if found.caught_up else 'NO'}")
+            print(f"  {'ended with status':<20} {', '.join(map(str, found.statuses))}")
             good = good and found.good
     print("every anomaly is there exactly once" if good else "NOT as it has to be")
     return 0 if good else 1

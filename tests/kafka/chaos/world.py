@@ -208,12 +208,12 @@ class World:
         return False
 
     async def end(self) -> list[int]:
-        """Stops all agents in order; their exit statuses."""
-        for process in self._agents:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-        statuses = await asyncio.gather(*(one.wait() for one in self._agents))
+        """Stops all agents in order; the exit statuses of those that ran."""
+        running = [one for one in self._agents if one.returncode is None]
+        for process in running:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        statuses = await asyncio.gather(*(one.wait() for one in running))
         self._log.close()
         return [int(status) for status in statuses]
 
