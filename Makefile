@@ -58,6 +58,7 @@ bench: $(STAMP)  ## ratios measured in one run, see benchmarks/
 
 bench-agent: $(STAMP)  ## the agent beside reading alone, with a real Kafka: JSON=file for the figures
 	@$(BIN)/python benchmarks/agent.py $(if $(JSON),--json '$(JSON)')
+	@$(BIN)/python benchmarks/agent.py --memory --lines 5000000
 
 chaos: $(STAMP)  ## agents under SIGKILL, SIGSTOP, rebalances and a broker that dies: KEEP=folder for what was compared
 	@$(BIN)/python -m tests.kafka.chaos $(if $(KEEP),--keep '$(KEEP)')

@@ -70,6 +70,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of which the median counts")
     parser.add_argument("--detector", action="append", choices=("evidence", "maml_lstm"))
     parser.add_argument("--set", action="append", default=[], help="a setting of the agent")
+    parser.add_argument(
+        "--memory", action="store_true", help="only: memory after a fifth of the lines and all"
+    )
     parser.add_argument("--json", type=Path, help="the file for the figures")
     parser.add_argument("--null", metavar="SERVERS", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -79,14 +82,12 @@ def main() -> None:
         uvloop.run(null_pipeline(chosen.null, chosen.lines))
         return
     with tempfile.TemporaryDirectory() as folder, LocalKafka(benchmark=True) as kafka:
-        figures = measure(
-            Path(folder),
-            kafka.bootstrap_servers,
-            chosen.lines,
-            chosen.rounds,
-            chosen.detector or ["evidence", "maml_lstm"],
-            chosen.set,
-        )
+        detectors = chosen.detector or ["evidence", "maml_lstm"]
+        where = (Path(folder), kafka.bootstrap_servers)
+        if chosen.memory:
+            figures = measure_memory(*where, chosen.lines, detectors, chosen.set)
+        else:
+            figures = measure(*where, chosen.lines, chosen.rounds, detectors, chosen.set)
     if chosen.json:
         chosen.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
@@ -95,6 +96,49 @@ def measure(
     folder: Path, servers: str, lines: int, rounds: int, detectors: list[str], settings: list[str]
 ) -> dict[str, float]:
     """All runs; returns the figures by name, and prints them on the way."""
+    log = prepare(folder, servers, lines, detectors)
+    found: dict[str, list[Run]] = defaultdict(list)
+    for number in range(rounds):
+        found["null"].append(of_null(servers, lines))
+        for detector in detectors:
+            for guarantee in _GUARANTEES:
+                name = f"{detector} {guarantee}"
+                options = [*settings, f"delivery.guarantee={guarantee}"]
+                found[name].append(of_agent(servers, detector, options, lines))
+                ratio = found[name][-1].rate / found["null"][-1].rate
+                rate = found[name][-1].rate
+                print(f"round {number + 1}: {name}: {rate:,.0f} lines/s, {ratio:.2f}", flush=True)
+    return report(found, detectors, servers, log, settings)
+
+
+def measure_memory(
+    folder: Path, servers: str, lines: int, detectors: list[str], settings: list[str]
+) -> dict[str, float]:
+    """Resident memory after a fifth of the lines, and after all."""
+    log = prepare(folder, servers, lines // 5, detectors)
+    for _ in range(4):
+        asyncio.run(fill(servers, log))
+    figures = {}
+    for detector in detectors:
+        agent = Agent(servers, detector, ["kafka.start_from=earliest", *settings])
+        held = []
+        for count in (lines // 5, lines):
+            while agent.metrics()["crosyslog_lines_scored_total"] < count:
+                sleep(_EVERY_S)
+            held.append(agent.resident())
+        agent.end()
+        growth = held[1] / held[0] - 1
+        print(
+            f"{detector}: {held[0]:,.0f} MB after {lines // 5:,} lines, {held[1]:,.0f} MB after "
+            f"{lines:,}: {growth:+.1%}",
+            flush=True,
+        )
+        figures[f"{detector}_memory_growth"] = growth
+    return figures
+
+
+def prepare(folder: Path, servers: str, lines: int, detectors: list[str]) -> Path:
+    """A log on the topic, models that know its first lines, and a warm cache; the log's path."""
     programs = Path(sys.executable).parent
     os.environ |= {
         "CROSYSLOG_MODEL__STORE": str(folder / "models"),
@@ -112,20 +156,7 @@ def measure(
     run(scan, stdout=subprocess.DEVNULL)
     asyncio.run(create_topics(servers, {TOPIC: PARTITIONS}))
     asyncio.run(fill(servers, log))
-
-    found: dict[str, list[Run]] = defaultdict(list)
-    for number in range(rounds):
-        found["null"].append(of_null(servers, lines))
-        for detector in detectors:
-            for guarantee in _GUARANTEES:
-                name = f"{detector} {guarantee}"
-                options = [*settings, f"delivery.guarantee={guarantee}"]
-                found[name].append(of_agent(servers, detector, options, lines))
-                ratio = found[name][-1].rate / found["null"][-1].rate
-                print(
-                    f"round {number + 1}: {name}: {found[name][-1].rate:,.0f} lines/s, {ratio:.2f}"
-                )
-    return report(found, detectors, servers, log, settings)
+    return log
 
 
 def report(
@@ -276,6 +307,12 @@ class Agent:
         """CPU-seconds so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self) -> float:
+        """Resident memory, MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+)", status)
+        return int(found[1]) / 1024 if found else 0.0
 
     def peak(self) -> float:
         """Resident memory at most so far, MB."""
