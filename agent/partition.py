@@ -229,7 +229,12 @@ class Batch:
 
     def own_lines(self) -> int:
         """How many lines are to be judged: not those that are read again for their window."""
-        return sum(int((chunk.offsets() >= chunk.partition.start).sum()) for chunk in self.chunks)
+        return sum(
+            len(chunk.records)
+            if chunk.first >= chunk.partition.start
+            else int((chunk.offsets() >= chunk.partition.start).sum())
+            for chunk in self.chunks
+        )
 
     def next_offsets(self) -> dict[Partition, int]:
         """Of each partition with a line to be judged, the offset behind the last one."""
