@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from agent.publishing import Message
 
 if TYPE_CHECKING:
-    from aiokafka import ConsumerRecord
+    from aiokafka import TopicPartition
 
     from agent.publishing import Outputs
     from agent.reasons import Reason
+    from agent.records import Record
 
 #: What the headers that we add begin with; a line's own are left as they are.
 PREFIX = "crosyslog."
@@ -40,23 +41,26 @@ class DeadLetter(NamedTuple):
     detail: str
 
 
-def dead_letter_message(letter: DeadLetter, record: ConsumerRecord, outputs: Outputs) -> Message:
+def dead_letter_message(
+    letter: DeadLetter, place: TopicPartition, record: Record, outputs: Outputs
+) -> Message:
     """The message of a dead letter: key, value and headers as they came, and why it is one.
 
     Args:
         letter: why.
+        place: the partition that the line is of.
         record: the line; beyond 32 KiB of its headers, the later ones are left out.
         outputs: where dead letters go.
     """
     own = {
         "reason": letter.reason,
         "detail": letter.detail[:_LONGEST_DETAIL],
-        "topic": record.topic,
-        "partition": str(record.partition),
+        "topic": place.topic,
+        "partition": str(place.partition),
         "offset": str(record.offset),
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
-    kept: list[tuple[str, bytes]] = []
+    kept: list[tuple[str, bytes | None]] = []
     size = 0
     for name, content in record.headers:
         size += len(name) + len(content or b"")
@@ -68,9 +72,9 @@ def dead_letter_message(letter: DeadLetter, record: ConsumerRecord, outputs: Out
         kept.append((name, content))
     added = [(f"{PREFIX}{name}", text.encode(errors="replace")) for name, text in own.items()]
     return Message(
-        f"{record.topic}/{record.partition}/{record.offset}",
+        f"{place.topic}/{place.partition}/{record.offset}",
         outputs.dead_letters,
-        record.partition % outputs.dead_letter_partitions,
+        place.partition % outputs.dead_letter_partitions,
         record.key,
         record.value,
         [*kept, *added],

@@ -21,6 +21,7 @@ from aiokafka.errors import (
 
 from agent.connection import client_options, stop_within
 from agent.partition import Assignment, Batch, Chunk
+from agent.records import as_sent
 from crosyslog.windows import WINDOW
 
 if TYPE_CHECKING:
@@ -240,6 +241,7 @@ class Fetching:
             fetch_max_bytes=16 * 1024 * 1024,
             metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
             group_instance_id=self._settings.group_instance_id,
+            value_deserializer=as_sent,
         )
         self._consumer = consumer
         await consumer.start()
@@ -411,6 +413,8 @@ class Fetching:
                 records = found.pop(tp, None)
                 if records is None and room > 0:
                     records = (await consumer.getmany(tp, max_records=room)).get(tp)
+                # It is tens of milliseconds in all: others have their turn in between.
+                await asyncio.sleep(0)
                 if assignment.closing:
                     return
                 if records:

@@ -12,9 +12,10 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aiokafka import ConsumerRecord, TopicPartition
+    from aiokafka import TopicPartition
     from numpy.typing import NDArray
 
+    from agent.records import Record
     from crosyslog.windows import PartitionState
 
 
@@ -164,7 +165,7 @@ class Chunk:
     """Consecutive lines of one partition, as the client gives them."""
 
     partition: Partition
-    records: Sequence[ConsumerRecord]
+    records: Sequence[Record]
 
     @property
     def first(self) -> int:

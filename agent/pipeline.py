@@ -7,12 +7,13 @@ import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from operator import itemgetter
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from agent.dead_letters import dead_letter_message
+from agent.dead_letters import DeadLetter, dead_letter_message
 from agent.delivery import Outcome, PartitionLostError
 from agent.judging import AbandonedError, Lines
 from agent.publishing import Message, Outputs
@@ -22,13 +23,14 @@ from crosyslog.events import to_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from aiokafka import ConsumerRecord
+    from aiokafka import TopicPartition
     from numpy.typing import NDArray
 
     from agent.delivery import Delivery
     from agent.judging import Judge, Judged
     from agent.metrics import Metrics
     from agent.partition import Assignment, Batch, Partition
+    from agent.records import Record
 
 log = logging.getLogger(__name__)
 
@@ -198,24 +200,25 @@ class Pipeline:
         batch.chunks.clear()  # the records are memory
         return _Done(batch, judged, times, outcomes)
 
-    def _outcomes(
-        self, batch: Batch, records: Sequence[ConsumerRecord], judged: Judged
-    ) -> list[Outcome]:
+    def _outcomes(self, batch: Batch, records: Sequence[Record], judged: Judged) -> list[Outcome]:
         """What the lines of each partition came to, in their order."""
-        outputs = self._outputs
-        found = [
-            (row, _event_message(records[row], event, outputs))
-            for row, event in zip(judged.rows, judged.events, strict=True)
+        behind = np.cumsum([len(chunk.records) for chunk in batch.chunks])
+        messages: dict[Partition, list[Message]] = {}
+        found: list[tuple[int, dict[str, Any] | DeadLetter]] = [
+            *zip(judged.rows, judged.events, strict=True),
+            *((letter.row, letter) for letter in judged.dead),
         ]
-        found += [
-            (letter.row, dead_letter_message(letter, records[letter.row], outputs))
-            for letter in judged.dead
-        ]
-        messages: dict[int, list[Message]] = {}
-        for row, message in sorted(found, key=lambda one: one[0]):
-            messages.setdefault(records[row].partition, []).append(message)
+        for row, one in sorted(found, key=itemgetter(0)):
+            partition = batch.chunks[int(np.searchsorted(behind, row, side="right"))].partition
+            place, record = partition.place, records[row]
+            message = (
+                dead_letter_message(one, place, record, self._outputs)
+                if isinstance(one, DeadLetter)
+                else _event_message(one, place, record, self._outputs)
+            )
+            messages.setdefault(partition, []).append(message)
         return [
-            Outcome(partition, messages.get(partition.place.partition, ()), next_offset)
+            Outcome(partition, messages.get(partition, ()), next_offset)
             for partition, next_offset in batch.next_offsets().items()
         ]
 
@@ -302,13 +305,15 @@ class Pipeline:
         metrics.end_to_end_latency.observe(latency)
 
 
-def _event_message(record: ConsumerRecord, event: dict[str, Any], outputs: Outputs) -> Message:
+def _event_message(
+    event: dict[str, Any], place: TopicPartition, record: Record, outputs: Outputs
+) -> Message:
     """The message of an event; without a key of the line's, the host is the key."""
     key, host = record.key, event["resource"].get("host.name")
     return Message(
         event["anomaly"]["id"],
         outputs.events,
-        record.partition % outputs.event_partitions,
+        place.partition % outputs.event_partitions,
         host.encode() if key is None and host is not None else key,
         to_json(event),
     )

@@ -53,7 +53,7 @@ class Message(NamedTuple):
     partition: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 async def start_producer(settings: KafkaSettings, **options: object) -> AIOKafkaProducer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from crosyslog.systems.heads import HEAD, head_of
 from crosyslog.systems.json_paths import (
     Elements,
     Path,
@@ -88,12 +89,16 @@ def _by_pattern(fields: pl.DataFrame, pattern: str) -> pl.DataFrame:
     # A line that has matched is null here, so that it costs nothing.
     raw = pl.col("raw")
     rest = pl.when(pl.col("message").is_null()).then(raw) if "message" in fields else raw
-    found = _select(fields, [rest.str.extract_groups(pattern).alias("found")])["found"].struct
+    groups = rest.str.extract_groups(head_of(pattern) or pattern).alias("found")
+    found = _select(fields, [groups])["found"].struct.unnest()
+    if HEAD in found.columns:
+        message = raw.cast(pl.Binary).bin.slice(found[HEAD].str.len_bytes()).cast(pl.String)
+        found = found.with_columns(fields.select(message.alias("message")))
     return fields.with_columns(
-        fields[name].zip_with(fields[name].is_not_null(), found.field(name))
+        fields[name].zip_with(fields[name].is_not_null(), found[name])
         if name in fields
-        else found.field(name)
-        for name in found.fields
+        else found[name]
+        for name in found.columns
         if name in COLUMNS
     )
 
