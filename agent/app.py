@@ -294,6 +294,9 @@ def run(settings: Settings) -> None:
     # Tens of thousands of records are alive at any time, and none is part of a cycle: by default,
     # looking for cycles among them takes a third of the agent's time.
     gc.set_threshold(*_GC_THRESHOLDS)
+    # Lines are read beside those that are scored, and the broker may be on this machine, too: with
+    # a thread for every core, each waits for the others. Polars reads it when it is loaded.
+    os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, len(os.sched_getaffinity(0)) // 2)))
     # The scoring thread is inside Polars for most of its time, and each time that it comes out, it
     # waits this long for the thread that reads records.
     sys.setswitchinterval(_SWITCH_SECONDS)

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import KafkaError, ProducerFenced
 
@@ -20,13 +20,14 @@ from agent.delivery import Delivery, PartitionLostError
 from agent.publishing import send_all, start_producer, stop_producer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from aiokafka import AIOKafkaProducer, TopicPartition
 
     from agent.delivery import Outcome
     from agent.metrics import Metrics
     from agent.partition import Partition
+    from agent.publishing import Message
     from agent.setting_parts import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -82,14 +83,8 @@ class ExactlyOnce(Delivery):
         await asyncio.gather(*(self._drop(place) for place in list(self._producers)))
 
     async def _settle(self, outcomes: Sequence[Outcome]) -> None:
-        tasks = [asyncio.create_task(self._transact(outcome)) for outcome in outcomes]
-        try:
-            with self.metrics.time("commit"):
-                await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        with self.metrics.time("commit"):
+            await _together(*(self._transact(outcome) for outcome in outcomes))
 
     async def _transact(self, outcome: Outcome) -> None:
         """Brings one transaction to its end, however often that takes."""
@@ -130,14 +125,19 @@ class ExactlyOnce(Delivery):
         return False
 
     async def _attempt(self, producer: AIOKafkaProducer, outcome: Outcome) -> None:
+        offsets = {outcome.partition.place: outcome.next_offset}
         await producer.begin_transaction()
-        if outcome.messages:
-            with self.metrics.time("publish"):
-                await send_all(producer, outcome.messages)
-        await producer.send_offsets_to_transaction(
-            {outcome.partition.place: outcome.next_offset}, self._group
+        # Side by side: five answers of the broker are waited for one after another otherwise.
+        await _together(
+            self._publish(producer, outcome.messages),
+            producer.send_offsets_to_transaction(offsets, self._group),
         )
         await producer.commit_transaction()
+
+    async def _publish(self, producer: AIOKafkaProducer, messages: Sequence[Message]) -> None:
+        if messages:
+            with self.metrics.time("publish"):
+                await send_all(producer, messages)
 
     async def _start(self, place: TopicPartition) -> None:
         await self._drop(place)
@@ -158,3 +158,14 @@ class ExactlyOnce(Delivery):
             async with asyncio.timeout(_ABORT_SECONDS):
                 await producer.abort_transaction()
         await stop_producer(producer)
+
+
+async def _together(*work: Coroutine[Any, Any, None]) -> None:
+    """Waits for all; where one fails, the others are cancelled."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

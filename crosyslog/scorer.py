@@ -33,6 +33,9 @@ _WINDOWS_A_PASS = 256
 #: Templates that the scorer keeps at hand; beyond them it begins anew, from the cache.
 _MAX_TEMPLATES = 100_000
 
+#: Explanations that it keeps at hand.
+_MAX_EXPLAINED = 10_000
+
 #: Support templates that explain an event.
 _NEAREST = 3
 
@@ -89,6 +92,8 @@ class Scorer:
         self._detector = bundle.detector.to(encoder.device)
         self._support_vectors = bundle.support_vectors
         self._remembered = self._memory()
+        #: An anomaly seldom comes alone, and each look at the support takes half a millisecond.
+        self._explained: dict[str, tuple[Nearest, ...]] = {}
         self._table = _Templates(self._detector.columns)
         #: What the last call of `score` took, by stage, in seconds.
         self.seconds = {"mask": 0.0, "encode": 0.0, "detect": 0.0}
@@ -147,8 +152,17 @@ class Scorer:
         self.seconds["detect"] = perf_counter() - began - sum(self.seconds.values())
         return scored, dict(states)
 
-    def nearest(self, template: str) -> list[Nearest]:
+    def nearest(self, template: str) -> tuple[Nearest, ...]:
         """The rows of the support most similar to a template, the most similar first."""
+        found = self._explained.get(template)
+        if found is None:
+            found = self._find_nearest(template)
+            if len(self._explained) == _MAX_EXPLAINED:
+                self._explained.clear()
+            self._explained[template] = found
+        return found
+
+    def _find_nearest(self, template: str) -> tuple[Nearest, ...]:
         vector = self._cache.vectors([template], self._encoder)[0]
         similarity = self._support_vectors @ vector
         order = np.argsort(-similarity, kind="stable")[:_NEAREST]
@@ -158,7 +172,7 @@ class Scorer:
             given: dict[str, Any] = support.row(row, named=True)
             label = "alert" if given["alert"] else "normal"
             found.append(Nearest(given["template"], given["source"], label, float(similarity[row])))
-        return found
+        return tuple(found)
 
     def _memory(self) -> dict[str, float]:
         """What the support says of its own templates, by template."""

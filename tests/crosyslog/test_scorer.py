@@ -199,7 +199,7 @@ def test_a_support_may_be_empty(tmp_path: Path) -> None:
     scorer = Scorer(bundle, FakeEncoder(), EmbeddingCache())
     scored, _ = scorer.score(said("disk failure"), {})
     assert scored["novel"].all()
-    assert scorer.nearest("disk failure") == []
+    assert scorer.nearest("disk failure") == ()
 
 
 def test_another_encoder_is_refused_in_one_line(bundle: Bundle) -> None:
