@@ -36,6 +36,10 @@ log = logging.getLogger(__name__)
 #: How long a read waits for the first line of a batch.
 _IDLE_SECONDS = 0.5
 
+#: A batch waits for more lines because the one before it is at work. Where none is, it waits for
+#: this share of the time: some lines are worth a batch of their own, one at a time is not.
+_IDLE_SHARE = 0.5
+
 #: How often it is seen whether partitions were assigned.
 _JOIN_SECONDS = 0.1
 
@@ -374,9 +378,12 @@ class Fetching:
             if assignment.partitions.get(chunk.partition.place) is chunk.partition:
                 batch.add(chunk)
         self._left.clear()
-        deadline = monotonic() + self._batch.linger if batch.lines else None
+        began = monotonic() if batch.lines else None
         while batch.lines < most:
-            wait = _IDLE_SECONDS if deadline is None else deadline - monotonic()
+            wait = _IDLE_SECONDS
+            if began is not None:
+                share = _IDLE_SHARE if assignment.idle else 1.0
+                wait = began + share * self._batch.linger - monotonic()
             if wait <= 0:
                 break
             await self._fill(batch, wait, most)
@@ -384,8 +391,8 @@ class Fetching:
                 return None
             if not batch.lines:
                 return None
-            if deadline is None:
-                deadline = monotonic() + self._batch.linger
+            if began is None:
+                began = monotonic()
         batch.full = batch.lines >= most
         return batch
 

@@ -121,6 +121,11 @@ class Assignment:
         """Whether what is read of it may still be delivered."""
         return not self.ended.done()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no batch is in flight."""
+        return self._settled.is_set()
+
     def in_turn(self) -> list[TopicPartition]:
         """The partitions, another one first each time, so that none is always the last."""
         order = sorted(self.partitions)

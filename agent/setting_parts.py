@@ -232,7 +232,12 @@ class BatchSettings(_Part):
     ] = 20_000
     linger: Annotated[
         Seconds,
-        Field(ge=0, le=60, description="how long a batch waits for more lines: 0 to 60s"),
+        Field(
+            ge=0,
+            le=60,
+            description="how long a batch waits for more lines, half as long where none is at "
+            "work: 0 to 60s",
+        ),
     ] = 0.1
     max_line_bytes: Annotated[
         int,

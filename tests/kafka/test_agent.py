@@ -354,6 +354,20 @@ async def test_a_stop_does_not_wait_for_a_cold_batch(
     assert value(app, "crosyslog_embedding_cache_entries") >= 16
 
 
+async def test_a_line_that_comes_alone_waits_for_half_of_the_linger(
+    kafka: KafkaAddress, topic: str, tmp_path: Path
+) -> None:
+    servers = kafka.bootstrap_servers
+    await create_topics(servers, {topic: 1})
+    settings = agent_settings(servers, topic, tmp_path, batch__linger="4s")
+    async with running(settings) as app:
+        began = asyncio.get_running_loop().time()
+        await produce(servers, topic, [b"disk failure"])
+        await until(lambda: scored(app) == 1)
+        took = asyncio.get_running_loop().time() - began
+    assert 1.9 < took < 3.8
+
+
 async def test_a_busy_partition_does_not_starve_a_quiet_one(
     kafka: KafkaAddress, topic: str, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from deploy.local_kafka import create_topics
-from tests.kafka.agents import agent_settings, produce, running, scored, until, value
+from tests.kafka.agents import agent_settings, running, scored, until, value
 from tests.kafka.test_agent_process import agent
 
 if TYPE_CHECKING:
@@ -74,14 +74,17 @@ async def test_quiet_partitions_are_committed_once_an_interval(
     kafka: KafkaAddress, topic: str, tmp_path: Path
 ) -> None:
     servers = kafka.bootstrap_servers
-    partitions, rounds = 20, 15
+    partitions, rounds = 100, 6
     await create_topics(servers, {topic: partitions})
     settings = agent_settings(servers, topic, tmp_path, model__threshold=1.0)
     async with running(settings) as app:
         began = asyncio.get_running_loop().time()
-        for _ in range(rounds):
-            for partition in range(partitions):
-                await produce(servers, topic, [b"heartbeat ok"], partition)
+        async with AIOKafkaProducer(bootstrap_servers=servers) as producer:
+            for _ in range(rounds):
+                for partition in range(partitions):
+                    await producer.send(topic, b"heartbeat ok", partition=partition)
+                await producer.flush()
+                await asyncio.sleep(0.4)
         await until(lambda: scored(app) == partitions * rounds)
         took = asyncio.get_running_loop().time() - began
         transactions = value(app, "crosyslog_transactions_total", {"result": "committed"})
