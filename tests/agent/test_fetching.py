@@ -1,0 +1,181 @@
+"""What is read while a batch waits to be scored, on a consumer that is told what comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+
+from agent.fetching import Fetching
+from agent.metrics import Metrics
+from agent.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    import pytest
+
+    from agent.partition import Batch
+
+TOPIC = "logs"
+LOUD, QUIET = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
+
+
+class Consumer:
+    """Gives out what it is fed, once it may."""
+
+    def __init__(self, **_options: object) -> None:
+        self.waiting: dict[TopicPartition, list[Any]] = defaultdict(list)
+        self.sent: dict[TopicPartition, int] = defaultdict(int)
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.asks = asyncio.Event()
+
+    def feed(self, place: TopicPartition, count: int) -> None:
+        for _ in range(count):
+            offset = self.sent[place]
+            self.sent[place] += 1
+            record = (place.topic, place.partition, offset, 0, 0, None, b"x", None, 0, 1, ())
+            self.waiting[place].append(ConsumerRecord(*record))
+
+    async def getmany(
+        self, *places: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[Any]]:
+        self.asks.set()
+        await self.answers.wait()
+        if not any(self.waiting[place] for place in places):
+            await asyncio.sleep(min(timeout_ms / 1000, 0.01))
+        found = {}
+        for place in places:
+            taken, self.waiting[place] = (
+                self.waiting[place][:max_records],
+                self.waiting[place][max_records:],
+            )
+            if taken:
+                found[place] = taken
+        return found
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def subscribe(self, _topics: object, listener: ConsumerRebalanceListener) -> None:
+        self._joining = asyncio.create_task(listener.on_partitions_assigned({LOUD, QUIET}))
+
+    async def beginning_offsets(self, places: Iterable[TopicPartition]) -> dict[Any, int]:
+        return dict.fromkeys(places, 0)
+
+    async def committed(self, _place: TopicPartition) -> int:
+        return 0
+
+    def seek(self, place: TopicPartition, offset: int) -> None: ...
+
+
+class Delivery:
+    async def open(self, _places: object) -> None: ...
+
+    async def close(self, _partitions: object, _seconds: float) -> None: ...
+
+
+class Pipeline:
+    """Takes batches as `agent.pipeline.Pipeline` does, when it is told to."""
+
+    def __init__(self) -> None:
+        self.given: asyncio.Queue[Batch] = asyncio.Queue()
+        self.may_go = asyncio.Event()
+
+    async def submit(self, batch: Batch) -> None:
+        self.given.put_nowait(batch)
+        await self.may_go.wait()
+        self.may_go.clear()
+        batch.closed = True
+
+
+@asynccontextmanager
+async def reading(
+    monkeypatch: pytest.MonkeyPatch, *settings: str
+) -> AsyncIterator[tuple[Consumer, Pipeline]]:
+    consumer, pipeline = Consumer(), Pipeline()
+    monkeypatch.setattr("agent.fetching.AIOKafkaConsumer", lambda **_: consumer)
+    chosen = load_settings(assignments=[f"kafka.topic={TOPIC}", "batch.linger=10ms", *settings])
+    fetching = Fetching(chosen.kafka, chosen.batch, Metrics())
+    delivery: Any = Delivery()
+    task = asyncio.create_task(fetching.run(delivery, pipeline.submit, lambda: float("inf")))
+    try:
+        async with asyncio.timeout(20):
+            yield consumer, pipeline
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def offsets(batch: Batch) -> dict[int, list[int]]:
+    """The offsets of a batch by partition, in the order in which they are scored."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for chunk in batch.chunks:
+        found[chunk.partition.place.partition] += [record.offset for record in chunk.records]
+    return dict(found)
+
+
+async def test_lines_of_a_quiet_partition_join_the_batch_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with reading(monkeypatch, "batch.max_lines=10") as (consumer, pipeline):
+        consumer.feed(LOUD, 100)
+        batch = await pipeline.given.get()
+        assert (offsets(batch), batch.full) == ({0: list(range(10))}, True)
+        consumer.feed(QUIET, 3)
+        while batch.lines < 13:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        # No more of the loud one: it has had its share.
+        assert offsets(batch) == {0: list(range(10)), 1: [0, 1, 2]}
+        consumer.feed(QUIET, 1)
+        while batch.lines < 14:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        assert offsets(batch)[1] == [0, 1, 2, 3]
+        pipeline.may_go.set()
+        assert offsets(await pipeline.given.get()) == {0: list(range(10, 20))}
+
+
+async def test_a_quiet_partition_that_gets_loud_joins_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.fetching._MOST_JOINING", 5)
+    async with reading(monkeypatch, "batch.max_lines=10") as (consumer, pipeline):
+        consumer.feed(LOUD, 100)
+        batch = await pipeline.given.get()
+        consumer.feed(QUIET, 50)
+        while batch.lines < 15:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert offsets(batch)[1] == [0, 1, 2, 3, 4]
+        pipeline.may_go.set()
+        following = offsets(await pipeline.given.get())
+        assert following[1] == list(range(5, 5 + len(following[1])))
+
+
+async def test_lines_that_come_as_a_batch_is_closed_go_with_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with reading(monkeypatch, "batch.max_lines=10") as (consumer, pipeline):
+        consumer.feed(LOUD, 10)
+        batch = await pipeline.given.get()
+        # The client is asked, and answers when the batch is being scored already.
+        consumer.asks.clear()
+        consumer.answers.clear()
+        await consumer.asks.wait()
+        consumer.feed(QUIET, 3)
+        batch.closed = True
+        consumer.answers.set()
+        while consumer.waiting[QUIET]:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        assert offsets(batch) == {0: list(range(10))}
+        consumer.feed(QUIET, 2)
+        pipeline.may_go.set()
+        following = await pipeline.given.get()
+        # They need no others to make a batch, and those behind them do not overtake them.
+        assert offsets(following)[1] in ([0, 1, 2], [0, 1, 2, 3, 4])
+        assert following.chunks[0].partition.read == following.chunks[-1].behind
