@@ -204,7 +204,8 @@ class Scorer:
         began = perf_counter()
         vectors = self._cache.vectors(templates, self._encoder)
         self.seconds["encode"] += perf_counter() - began
-        projected = self._detector.template_columns(templates, vectors)
+        with torch_threads(1):
+            projected = self._detector.template_columns(templates, vectors)
         remembered = np.array(
             [self._remembered.get(template, np.nan) for template in templates], dtype=np.float32
         )
