@@ -6,12 +6,13 @@ besides which topic and partition it is of. Who reads a partition's records know
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiokafka.consumer import fetcher
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from aiokafka import TopicPartition
 
@@ -50,6 +51,11 @@ def as_sent(value: bytes) -> bytes:
 
 
 class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
+    def __iter__(self) -> Iterator[Any]:
+        # What it is itself, with one more call for each record.
+        records: Iterator[Any] = self._records_iterator
+        return records
+
     def _consumer_record(self, tp: TopicPartition, record: Record) -> Record:
         if self._value_deserializer is as_sent:
             return record
@@ -57,5 +63,20 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiok
         return copied
 
 
-# Of every consumer in this process; only those that ask for it get anything else.
+class _FetchResult(fetcher.FetchResult):  # type: ignore[misc]
+    _partition_records: _PartitionRecords | None
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        # As it was, without a turn of a loop for each record.
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        records = list(islice(self._partition_records or (), max_records))
+        self._update_position()
+        if max_records is None or len(records) < max_records:
+            self._partition_records = None
+        return records
+
+
+# Of every consumer in this process; only those that ask for it get other records.
 fetcher.PartitionRecords = _PartitionRecords
+fetcher.FetchResult = _FetchResult
