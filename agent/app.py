@@ -188,9 +188,10 @@ class App:
         self._fetching, self._delivery = fetching, delivery
 
         async def take(judge: Judge, again: bool) -> None:
-            pipeline.judge = judge
             if again:
+                # What is in flight ends as it began; nothing is read before the next line runs.
                 await fetching.restart()
+            pipeline.judge = judge
 
         reading = asyncio.create_task(fetching.run(delivery, pipeline.submit, pipeline.appetite))
         working = asyncio.create_task(pipeline.run())

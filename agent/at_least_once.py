@@ -9,6 +9,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from agent.delivery import Delivery, PartitionLostError
 from agent.publishing import send_all, start_producer, stop_producer
+from crosyslog.errors import SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -59,7 +60,7 @@ class AtLeastOnce(Delivery):
                 if self._producer is None:
                     self._producer = await start_producer(self._settings)
                 await send_all(self._producer, messages)
-            except (KafkaError, OSError) as error:
+            except (KafkaError, OSError, SettingError) as error:
                 await self.stop()
                 await self.pause("publish", error, failures)
             else:

@@ -58,6 +58,7 @@ class Delivery(ABC):
         self._waiting_since: float | None = None
         self._alone = asyncio.Lock()
         self._committed_at: dict[Partition, float] = {}
+        self._at_times: asyncio.Task[None] | None = None
 
     def not_ready(self) -> str | None:
         """Why nothing can be delivered now; none if it can."""
@@ -102,15 +103,26 @@ class Delivery(ABC):
         Args:
             lost: is told where another agent has a partition.
         """
-        while True:
-            await asyncio.sleep(self._interval / 2)
-            if not self._overdue():
-                continue
-            try:
-                async with self._working():
-                    await self._settle_and_note(self._overdue())
-            except PartitionLostError as error:
-                lost(error)
+        try:
+            while True:
+                await asyncio.sleep(self._interval / 2)
+                if not self._overdue():
+                    continue
+                self._at_times = asyncio.create_task(self._commit_overdue())
+                await asyncio.wait({self._at_times})
+                try:
+                    self._at_times.result()
+                except PartitionLostError as error:
+                    lost(error)
+                except asyncio.CancelledError:
+                    pass  # the partitions are given up: see `close`
+        finally:
+            if self._at_times is not None:
+                self._at_times.cancel()
+
+    async def _commit_overdue(self) -> None:
+        async with self._working():
+            await self._settle_and_note(self._overdue())
 
     async def close(self, partitions: Iterable[Partition], seconds: float) -> None:
         """Commits what is delivered of partitions, and gives them up, within a time."""
@@ -121,6 +133,10 @@ class Delivery(ABC):
         except (TimeoutError, PartitionLostError):
             # Whoever has them next reads these lines again, which came to nothing.
             pass
+        if self._at_times is not None and not self._at_times.done():
+            # It must not commit for an owner that this agent is not any more.
+            self._at_times.cancel()
+            await asyncio.wait({self._at_times})
         for partition in partitions:
             self._committed_at.pop(partition, None)
 

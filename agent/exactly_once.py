@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from agent.delivery import Delivery, PartitionLostError
 from agent.publishing import send_all, start_producer, stop_producer
+from crosyslog.errors import SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -98,7 +99,7 @@ class ExactlyOnce(Delivery):
                 self.metrics.transactions.labels("fenced").inc()
                 await self._drop(place)
                 raise PartitionLostError(f"{place.topic}/{place.partition}: {error}") from error
-            except (KafkaError, OSError) as error:
+            except (KafkaError, OSError, SettingError) as error:
                 self.metrics.transactions.labels("aborted").inc()
                 await self._drop(place)
                 await self.pause("publish", error, failures)
@@ -116,6 +117,7 @@ class ExactlyOnce(Delivery):
         await self._start(place)
         found = await self._committed(place)
         if found == outcome.next_offset:
+            self.metrics.transactions.labels("committed").inc()
             return True
         if found != before:
             # Another owner has come by in the meantime, or somebody has set the group's offset.
@@ -127,7 +129,7 @@ class ExactlyOnce(Delivery):
     async def _attempt(self, producer: AIOKafkaProducer, outcome: Outcome) -> None:
         offsets = {outcome.partition.place: outcome.next_offset}
         await producer.begin_transaction()
-        # Side by side: five answers of the broker are waited for one after another otherwise.
+        # Side by side: the offset is on its way while the messages are.
         await _together(
             self._publish(producer, outcome.messages),
             producer.send_offsets_to_transaction(offsets, self._group),

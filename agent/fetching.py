@@ -1,4 +1,4 @@
-"""Reading lines: the group's member, where it starts, and batches that are fair to partitions."""
+"""Reading lines: the group's member, what it is assigned, and where it starts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from aiokafka.errors import (
 )
 
 from agent.connection import client_options, stop_within
-from agent.partition import Assignment, Batch, Chunk
+from agent.gathering import Gathering
+from agent.partition import Assignment
 from agent.records import as_sent
+from crosyslog.errors import SettingError
 from crosyslog.windows import WINDOW
 
 if TYPE_CHECKING:
@@ -29,27 +31,13 @@ if TYPE_CHECKING:
 
     from agent.delivery import Delivery
     from agent.metrics import Metrics
+    from agent.partition import Batch
     from agent.setting_parts import BatchSettings, KafkaSettings
 
 log = logging.getLogger(__name__)
 
-#: How long a read waits for the first line of a batch.
-_IDLE_SECONDS = 0.5
-
-#: A batch waits for more lines because the one before it is at work. Where none is, it waits for
-#: this share of the time: some lines are worth a batch of their own, one at a time is not.
-_IDLE_SHARE = 0.5
-
 #: How often it is seen whether partitions were assigned.
 _JOIN_SECONDS = 0.1
-
-#: While a batch waits to be scored, how often lines of quiet partitions are looked for, and how
-#: many at most; a partition with more is busy.
-_JOINING_SECONDS, _MOST_JOINING = 0.02, 500
-
-#: A member that does not ask for records for five minutes is put out of the group: while the
-#: pipeline is full, one asks this often without taking any.
-_SIGN_OF_LIFE_SECONDS = 30.0
 
 #: A broker answers an empty fetch after half a second; without an answer for this long it is away.
 _SILENCE_SECONDS = 5.0
@@ -91,19 +79,15 @@ class Fetching:
     ) -> None:
         self.assignment: Assignment | None = None
         self._settings = kafka
-        self._batch = batch
         self._metrics = metrics
         self._topic = kafka.resolved_topic
         self._delivery: Delivery | None = None
         self._appetite: Callable[[], float] = lambda: math.inf
         self._rejoin: str | None = None
-        self._waits = False
-        self._left: list[Chunk] = []
-        self._fetched_at = monotonic()
+        self._gathering = Gathering(batch)
         self._consumer: AIOKafkaConsumer | None = None
         self._pending: frozenset[TopicPartition] | None = None
         self._assigned_before = False
-        self._idle_since: float | None = None
         self._measured: Assignment | None = None
 
     def not_started(self) -> str | None:
@@ -117,15 +101,20 @@ class Fetching:
             return "no partitions are assigned"
         if not consumer.partitions_for_topic(self._topic):
             return f"the topic {self._topic} is gone"
-        idle = self._idle_since
-        if idle is None or monotonic() - idle < _SILENCE_SECONDS or not assignment.partitions:
+        silence = self._silence(assignment, consumer)
+        if silence < _SILENCE_SECONDS:
             return None
+        return f"no broker has answered for {silence:.0f} s"
+
+    def _silence(self, assignment: Assignment, consumer: AIOKafkaConsumer) -> float:
+        """For how many seconds lines have been waited for without an answer of any broker."""
+        if self._gathering.idle_since is None or not assignment.partitions:
+            return 0.0
+        waited = monotonic() - self._gathering.idle_since
         with suppress(AssertionError, IllegalStateError):
             heard = max(consumer.last_poll_timestamp(tp) or 0 for tp in assignment.partitions)
-            silence = time() - heard / 1000 if heard else monotonic() - idle
-            if silence >= _SILENCE_SECONDS:
-                return f"no broker has answered for {silence:.0f} s"
-        return None
+            return min(waited, time() - heard / 1000) if heard else waited
+        return 0.0
 
     async def run(
         self,
@@ -149,7 +138,8 @@ class Fetching:
                 while True:
                     await self._round(submit)
                     failures = 0
-            except (KafkaError, OSError) as error:
+            except (KafkaError, OSError, SettingError) as error:
+                # The settings were good at the start: a token or a certificate is missing for now.
                 self._metrics.error("fetch", error)
                 pause = _BACKOFF[min(failures, len(_BACKOFF) - 1)]
                 failures += 1
@@ -213,7 +203,7 @@ class Fetching:
         for tp, partition in assignment.partitions.items():
             position = partition.delivered
             try:
-                end = consumer.highwater(tp)
+                end, stable = consumer.highwater(tp), consumer.last_stable_offset(tp)
                 if position == partition.read:
                     # Nothing is in flight, so the position is behind what holds no lines, too:
                     # the marks of transactions.
@@ -222,13 +212,19 @@ class Fetching:
                 return
             if end is not None:
                 lag = max(0, end - position)
-                unread += max(0, end - max(partition.read, position))
+                # Behind a transaction that is open, nothing can be read yet.
+                unread += max(
+                    0, (end if stable is None else stable) - max(partition.read, position)
+                )
                 self._metrics.consumer_lag.labels(tp.topic, tp.partition).set(lag)
-        if not unread or self._waits:
-            self._fetched_at = monotonic()
-        elif monotonic() - self._fetched_at > _STUCK_SECONDS:
-            self._fetched_at = monotonic()
+        if not unread or self._gathering.waits:
+            self._gathering.fetched_at = monotonic()
+        elif monotonic() - self._gathering.fetched_at > _STUCK_SECONDS:
+            self._gathering.fetched_at = monotonic()
             self._rejoin = f"nothing was fetched for {_STUCK_SECONDS:.0f} s, {unread} lines wait"
+        if self._silence(assignment, consumer) >= _STUCK_SECONDS:
+            self._gathering.idle_since = None
+            self._rejoin = f"no broker has answered for {_STUCK_SECONDS:.0f} s"
 
     async def _connect(self) -> None:
         session = int(self._settings.session_timeout * 1000)
@@ -263,16 +259,22 @@ class Fetching:
                 # Raises what goes wrong with the group. What it returns is read again, since every
                 # beginning goes to its own position.
                 await self._connected.getmany(timeout_ms=int(_JOIN_SECONDS * 1000))
-            elif (batch := await self._gather(self.assignment)) is not None:
-                await self._hand_over(batch, submit(batch))
+            else:
+                consumer, gathering = self._connected, self._gathering
+                batch = await gathering.gather(consumer, self.assignment, self._appetite())
+                if batch is not None:
+                    await gathering.hand_over(consumer, batch, submit(batch))
         except NoOffsetForPartitionError:
             # The client looked for a position before `_begin` gave it one.
-            pass
-        except OffsetOutOfRangeError as error:
-            await self._go_on_after_loss(error.args[0])
+            await self.restart()
+        except OffsetOutOfRangeError:
+            # What comes next is gone. Lines of other partitions may have been read meanwhile, and
+            # are in no batch: all begin anew.
+            await self.restart()
         except (CommitFailedError, IllegalStateError):
             # A rebalance took the partitions away while they were asked about.
             await asyncio.sleep(_JOIN_SECONDS)
+            await self.restart()
 
     @property
     def _connected(self) -> AIOKafkaConsumer:
@@ -287,9 +289,10 @@ class Fetching:
     async def revoked(self) -> None:
         """The group takes all partitions back: what is in flight may finish, for a short time."""
         self._pending = None
-        if self.assignment is not None:
-            await self.let_go(self.assignment, self._settings.session_timeout * _DRAIN_SHARE)
-            self.assignment = None
+        # Nobody else is to begin with them again meanwhile.
+        assignment, self.assignment = self.assignment, None
+        if assignment is not None:
+            await self.let_go(assignment, self._settings.session_timeout * _DRAIN_SHARE)
 
     async def restart(self) -> None:
         """Begins anew with the partitions there are, from the start of their windows."""
@@ -315,17 +318,27 @@ class Fetching:
         # Before the committed offsets are read: from here on, no earlier owner can move them.
         await self._delivery.open(partitions)
         first = await consumer.beginning_offsets(list(partitions)) if partitions else {}
+        ends = await consumer.end_offsets(list(partitions)) if partitions else {}
         found = await asyncio.gather(*(consumer.committed(tp) for tp in partitions))
         starts = dict(zip(partitions, found, strict=True))
-        new = [tp for tp, offset in starts.items() if offset is None]
+        new = {tp for tp, offset in starts.items() if offset is None}
         if new:
-            starts.update(await self._first_positions(new))
-            # At once, so that a crash before the first batch loses nothing.
+            starts.update(await self._first_positions(sorted(new)))
+        for tp in starts.keys() - new:
+            if starts[tp] < first[tp]:
+                self._lost(tp, first[tp] - starts[tp])
+            elif starts[tp] > ends[tp]:
+                log.warning(
+                    "%s/%d ends before offset %d, where reading was: reading it from its start",
+                    tp.topic, tp.partition, starts[tp],
+                )  # fmt: skip
+            else:
+                continue
+            new.add(tp)
+            starts[tp] = first[tp]
+        if new:
+            # At once, so that a crash before the first batch loses nothing, nor counts it twice.
             await consumer.commit({tp: starts[tp] for tp in new})
-        for tp, offset in starts.items():
-            if offset < first[tp]:
-                self._lost(tp, first[tp] - offset)
-                starts[tp] = first[tp]
         assignment = Assignment(starts)
         if self._pending is not partitions:
             await self.let_go(assignment, 0.0)
@@ -335,7 +348,7 @@ class Fetching:
             assignment.partitions[tp].begin(offset)
         self._pending = None
         self.assignment = assignment
-        self._fetched_at = monotonic()
+        self._gathering.begin_anew()
         self._assigned_before = True
         log.info(
             "reading %s as %s from %s", self._topic, self._settings.resolved_group,
@@ -355,7 +368,10 @@ class Fetching:
         }
         others = await asyncio.gather(*(consumer.committed(tp) for tp in everything - set(new)))
         start = self._settings.start_from
-        if self._assigned_before or any(offset is not None for offset in others):
+        # Of agents that start together, another may have been quicker to commit: the group is
+        # new all the same in its first generation.
+        joined = any(offset is not None for offset in others) and _generation(consumer) != 1
+        if self._assigned_before or joined:
             start = "earliest"
         if start == "earliest":
             return dict(await consumer.beginning_offsets(new))
@@ -366,156 +382,18 @@ class Fetching:
             ends.update({tp: found.offset for tp, found in at.items() if found is not None})
         return ends
 
-    async def _gather(self, assignment: Assignment) -> Batch | None:
-        """The next batch, closed by its size or its age; none if no line came."""
-        if not assignment.partitions:
-            # More agents than partitions: this one stands by.
-            await self._connected.getmany(timeout_ms=int(_IDLE_SECONDS * 1000))
-            return None
-        batch = Batch(assignment)
-        most = int(min(self._batch.max_lines, self._appetite()))
-        for chunk in self._left:
-            if assignment.partitions.get(chunk.partition.place) is chunk.partition:
-                batch.add(chunk)
-        self._left.clear()
-        began = monotonic() if batch.lines else None
-        while batch.lines < most:
-            wait = _IDLE_SECONDS
-            if began is not None:
-                share = _IDLE_SHARE if assignment.idle else 1.0
-                wait = began + share * self._batch.linger - monotonic()
-            if wait <= 0:
-                break
-            await self._fill(batch, wait, most)
-            if assignment.closing:
-                return None
-            if not batch.lines:
-                return None
-            if began is None:
-                began = monotonic()
-        batch.full = batch.lines >= most
-        return batch
-
-    async def _fill(self, batch: Batch, wait: float, most: int) -> None:
-        """Adds what is there, in equal shares of the batch's room; waits for the first of it.
-
-        What a quiet partition leaves of its share goes to those that have more: a busy one
-        neither starves the others nor waits for them.
-        """
-        consumer, assignment = self._connected, batch.assignment
-        asked = assignment.in_turn()
-        share = math.ceil((most - batch.lines) / len(asked))
-        if self._idle_since is None:
-            self._idle_since = monotonic()
-        found = await consumer.getmany(*asked, timeout_ms=math.ceil(wait * 1000), max_records=share)
-        if not found:
-            return
-        self._idle_since = None
-        self._fetched_at = monotonic()
-        while asked and batch.lines < most:
-            share = math.ceil((most - batch.lines) / len(asked))
-            hungry = []
-            for tp in asked:
-                room = min(share, most - batch.lines)
-                records = found.pop(tp, None)
-                if records is None and room > 0:
-                    records = (await consumer.getmany(tp, max_records=room)).get(tp)
-                # It is tens of milliseconds in all: others have their turn in between.
-                await asyncio.sleep(0)
-                if assignment.closing:
-                    return
-                if records:
-                    batch.add(Chunk(assignment.partitions[tp], records))
-                    if len(records) >= room:
-                        hungry.append(tp)
-                        batch.busy.add(assignment.partitions[tp])
-            asked = hungry
-
-    async def _hand_over(self, batch: Batch, submitting: Coroutine[None, None, None]) -> None:
-        """Gives a batch to the pipeline; while that is full, lines of quiet partitions join it."""
-        handing = asyncio.create_task(submitting)
-        self._waits = True
-        alive = monotonic()
-        failure: KafkaError | None = None
-        try:
-            while not handing.done():
-                await asyncio.wait(
-                    {handing, batch.assignment.ended},
-                    timeout=_JOINING_SECONDS,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if handing.done() or not batch.assignment.active:
-                    break
-                if failure is not None or batch.assignment.closing:
-                    continue
-                try:
-                    if not batch.closed:
-                        await self._join(batch)
-                    if monotonic() - alive > _SIGN_OF_LIFE_SECONDS:
-                        alive = monotonic()
-                        await self._show_life()
-                except KafkaError as error:
-                    failure = error  # the batch comes first: it is read, and not delivered
-        finally:
-            if not handing.done():
-                handing.cancel()
-            await asyncio.gather(handing, return_exceptions=True)
-            self._waits = False
-        if failure is not None:
-            raise failure
-
-    async def _show_life(self) -> None:
-        """Asks for records without taking any."""
-        consumer = self._connected
-        # A rebalance forgets what was paused, so it is paused each time.
-        consumer.pause(*consumer.assignment())
-        try:
-            await consumer.getmany(timeout_ms=0)
-        finally:
-            consumer.resume(*consumer.paused())
-
-    async def _join(self, batch: Batch) -> None:
-        """Adds what has come to partitions that are not busy."""
-        partitions = batch.assignment.partitions
-        quiet = [place for place, one in partitions.items() if one not in batch.busy]
-        if not quiet:
-            return
-        found = await self._connected.getmany(*quiet, timeout_ms=0, max_records=_MOST_JOINING)
-        for place, records in found.items():
-            if partitions.get(place) is None or not batch.assignment.active:
-                continue
-            chunk = Chunk(partitions[place], records)
-            if batch.closed:
-                self._left.append(chunk)  # it is scored already: they go with the next one
-            else:
-                batch.add(chunk)
-                if len(records) >= _MOST_JOINING:
-                    batch.busy.add(chunk.partition)
-
-    async def _go_on_after_loss(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Goes on at what is left of partitions whose next line is gone."""
-        assignment = self.assignment
-        if assignment is None:
-            return
-        self._left.clear()
-        first = await self._connected.beginning_offsets(list(positions))
-        for tp, position in positions.items():
-            if position < first[tp]:
-                self._lost(tp, first[tp] - position)
-            else:
-                log.warning(
-                    "%s/%d ends before offset %d, where reading was: reading it from its start",
-                    tp.topic, tp.partition, position,
-                )  # fmt: skip
-            assignment.partitions[tp].begin(first[tp])
-            self._connected.seek(tp, first[tp])
-
     def _lost(self, tp: TopicPartition, offsets: int) -> None:
         self._metrics.lost_offsets.inc(offsets)
         log.warning(
             "%s/%d: %d offsets were removed by retention before they were read",
             tp.topic, tp.partition, offsets,
         )  # fmt: skip
+
+
+def _generation(consumer: AIOKafkaConsumer) -> int:
+    """How many times the group has been balanced; 0 where the client does not tell."""
+    # It has no public name.
+    return int(getattr(consumer._coordinator, "generation", 0))  # noqa: SLF001
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types

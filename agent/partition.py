@@ -37,7 +37,7 @@ class Stage(Enum):
 _NEXT = {
     Stage.ASSIGNED: {Stage.RESTORING, Stage.RELEASED},
     Stage.RESTORING: {Stage.RUNNING, Stage.DRAINING, Stage.RELEASED},
-    Stage.RUNNING: {Stage.RESTORING, Stage.DRAINING, Stage.RELEASED},
+    Stage.RUNNING: {Stage.DRAINING, Stage.RELEASED},
     Stage.DRAINING: {Stage.RELEASED},
     Stage.RELEASED: set(),
 }

@@ -100,6 +100,7 @@ class Pipeline:
         self._lost = lost
         self._read: asyncio.Queue[Batch | None] = asyncio.Queue(_WAITING)
         self._judged: asyncio.Queue[_Done | None] = asyncio.Queue(_JUDGED)
+        self._over = asyncio.Event()
         self._rate = math.inf
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
 
@@ -134,11 +135,16 @@ class Pipeline:
             for stage in stages:
                 stage.cancel()
             await asyncio.gather(*stages, return_exceptions=True)
+            self._over.set()
             self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def finish(self) -> None:
-        """Says that nothing more will be submitted."""
-        await self._read.put(None)
+        """Says that nothing more will be submitted; no matter if it has ended by itself."""
+        saying = asyncio.create_task(self._read.put(None))
+        over = asyncio.create_task(self._over.wait())
+        await asyncio.wait({saying, over}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (saying, over):
+            task.cancel()
 
     async def _score(self) -> None:
         while (whole := await self._read.get()) is not None:
@@ -261,15 +267,22 @@ class Pipeline:
             one.batch.assignment.batch_settled()
         held.clear()
 
-    async def _deliver_quiet(self, held: Sequence[_Done]) -> None:
-        """Delivers what the last batch has of partitions that nothing is held back of."""
+    async def _deliver_quiet(self, held: list[_Done]) -> None:
+        """Delivers what the last batch has of partitions that nothing is held back of.
+
+        A batch of which nothing is left is held no more.
+        """
         last = held[-1]
         waiting = {outcome.partition for one in held[:-1] for outcome in one.outcomes}
         busy = waiting | last.batch.busy
         quiet = [outcome for outcome in last.outcomes if outcome.partition not in busy]
         if quiet and last.batch.assignment.active:
-            await self._deliver_unless_ended(last.batch.assignment, quiet)
+            if not await self._deliver_unless_ended(last.batch.assignment, quiet):
+                return
             last.outcomes[:] = [one for one in last.outcomes if one.partition in busy]
+            if not last.outcomes:
+                self._count(held.pop())
+                last.batch.assignment.batch_settled()
 
     async def _deliver_unless_ended(
         self, assignment: Assignment, outcomes: Sequence[Outcome]

@@ -85,6 +85,10 @@ async def start_producer(settings: KafkaSettings, **options: object) -> AIOKafka
 async def stop_producer(producer: AIOKafkaProducer) -> None:
     """Closes a producer; one that does not flush in time is cut off."""
     if not await stop_within(_CLOSE_SECONDS, producer.stop()):
+        # Else it would connect again, and send what is left behind what a later producer sends.
+        sender = producer._sender.sender_task  # noqa: SLF001 - it has no public name
+        if sender is not None:
+            sender.cancel()
         await producer.client.close()
 
 

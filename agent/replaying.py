@@ -90,7 +90,10 @@ async def replay(
             back = [record for record in records if _times(record) < most_replays]
             sent, looping = sent + len(back), looping + len(records) - len(back)
             if producer is not None and found:
-                behind = {place: some[-1].offset + 1 for place, some in found.items()}
+                # What has come meanwhile is for the next time.
+                behind = {
+                    place: min(some[-1].offset + 1, ends[place]) for place, some in found.items()
+                }
                 async with producer.transaction():
                     await send_all(producer, _messages(back, kafka.resolved_topic))
                     await producer.send_offsets_to_transaction(behind, group)

@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import (
+    IllegalStateError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 
 from agent.fetching import Fetching
 from agent.metrics import Metrics
@@ -16,12 +23,14 @@ from agent.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    import pytest
-
     from agent.partition import Batch
 
 TOPIC = "logs"
 LOUD, QUIET = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
+
+
+def record(place: TopicPartition, offset: int) -> Any:  # noqa: ANN401 - the client's has no types
+    return ConsumerRecord(place.topic, place.partition, offset, 0, 0, None, b"x", None, 0, 1, ())
 
 
 class Consumer:
@@ -30,16 +39,21 @@ class Consumer:
     def __init__(self, **_options: object) -> None:
         self.waiting: dict[TopicPartition, list[Any]] = defaultdict(list)
         self.sent: dict[TopicPartition, int] = defaultdict(int)
+        self.committed_at: dict[TopicPartition, int | None] = {LOUD: 0, QUIET: 0}
+        self.fault: Exception | None = None
+        self.mine = {LOUD, QUIET}
+        self.heard_at: int | None = None
+        self.starts = self.faults = 0
+        self.fetching: Fetching
+        self._coordinator = SimpleNamespace(generation=7)
         self.answers = asyncio.Event()
         self.answers.set()
         self.asks = asyncio.Event()
 
     def feed(self, place: TopicPartition, count: int) -> None:
         for _ in range(count):
-            offset = self.sent[place]
+            self.waiting[place].append(record(place, self.sent[place]))
             self.sent[place] += 1
-            record = (place.topic, place.partition, offset, 0, 0, None, b"x", None, 0, 1, ())
-            self.waiting[place].append(ConsumerRecord(*record))
 
     async def getmany(
         self, *places: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
@@ -48,6 +62,10 @@ class Consumer:
         await self.answers.wait()
         if not any(self.waiting[place] for place in places):
             await asyncio.sleep(min(timeout_ms / 1000, 0.01))
+        if not self.waiting[LOUD] and self.fault is not None:
+            fault, self.fault = self.fault, None
+            self.faults += 1
+            raise fault
         found = {}
         for place in places:
             taken, self.waiting[place] = (
@@ -58,20 +76,43 @@ class Consumer:
                 found[place] = taken
         return found
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        self.starts += 1
 
     async def stop(self) -> None: ...
 
     def subscribe(self, _topics: object, listener: ConsumerRebalanceListener) -> None:
-        self._joining = asyncio.create_task(listener.on_partitions_assigned({LOUD, QUIET}))
+        self._joining = asyncio.create_task(listener.on_partitions_assigned(self.mine))
+
+    async def end_offsets(self, places: Iterable[TopicPartition]) -> dict[Any, int]:
+        return {place: self.sent[place] for place in places}
 
     async def beginning_offsets(self, places: Iterable[TopicPartition]) -> dict[Any, int]:
         return dict.fromkeys(places, 0)
 
-    async def committed(self, _place: TopicPartition) -> int:
-        return 0
+    async def committed(self, place: TopicPartition) -> int | None:
+        return self.committed_at[place]
 
-    def seek(self, place: TopicPartition, offset: int) -> None: ...
+    async def position(self, place: TopicPartition) -> int:
+        return self.sent[place]
+
+    def highwater(self, place: TopicPartition) -> int:
+        return self.sent[place]
+
+    last_stable_offset = highwater
+
+    def last_poll_timestamp(self, _place: TopicPartition) -> int | None:
+        return self.heard_at
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        self.committed_at |= offsets
+
+    def partitions_for_topic(self, _topic: str) -> set[int]:
+        return {0, 1}
+
+    def seek(self, place: TopicPartition, offset: int) -> None:
+        """Everything from there on comes again."""
+        self.waiting[place] = [record(place, at) for at in range(offset, self.sent[place])]
 
 
 class Delivery:
@@ -103,6 +144,7 @@ async def reading(
     chosen = load_settings(assignments=[f"kafka.topic={TOPIC}", "batch.linger=10ms", *settings])
     fetching = Fetching(chosen.kafka, chosen.batch, Metrics())
     delivery: Any = Delivery()
+    consumer.fetching = fetching
     task = asyncio.create_task(fetching.run(delivery, pipeline.submit, lambda: float("inf")))
     try:
         async with asyncio.timeout(20):
@@ -143,7 +185,7 @@ async def test_lines_of_a_quiet_partition_join_the_batch_that_waits(
 async def test_a_quiet_partition_that_gets_loud_joins_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("agent.fetching._MOST_JOINING", 5)
+    monkeypatch.setattr("agent.gathering._MOST_JOINING", 5)
     async with reading(monkeypatch, "batch.max_lines=10") as (consumer, pipeline):
         consumer.feed(LOUD, 100)
         batch = await pipeline.given.get()
@@ -179,3 +221,78 @@ async def test_lines_that_come_as_a_batch_is_closed_go_with_the_next_one(
         # They need no others to make a batch, and those behind them do not overtake them.
         assert offsets(following)[1] in ([0, 1, 2], [0, 1, 2, 3, 4])
         assert following.chunks[0].partition.read == following.chunks[-1].behind
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OffsetOutOfRangeError({QUIET: 0}), NoOffsetForPartitionError(QUIET), IllegalStateError()],
+    ids=lambda fault: type(fault).__name__,
+)
+async def test_lines_that_were_read_before_a_fault_are_read_again(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reading(monkeypatch, "batch.max_lines=10", "batch.linger=5s") as (
+        consumer,
+        pipeline,
+    ):
+        consumer.fault = fault
+        consumer.feed(LOUD, 6)
+        # They are in no batch when the fault comes; then four more fill one.
+        while consumer.faults == 0:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        consumer.feed(LOUD, 4)
+        assert offsets(await pipeline.given.get()) == {0: list(range(10))}
+
+
+@pytest.mark.parametrize(
+    ("committed", "start"), [(-5, 0), (900, 0), (7, 7)], ids=["removed", "beyond the end", "there"]
+)
+async def test_a_committed_offset_that_is_gone_is_replaced_at_once(
+    committed: int, start: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reading(monkeypatch, "batch.max_lines=10") as (consumer, pipeline):
+        consumer.committed_at[LOUD] = committed
+        consumer.feed(LOUD, 20)
+        found = await pipeline.given.get()
+        (first,) = {chunk.partition.start for chunk in found.chunks}
+        assert (first, consumer.committed_at[LOUD]) == (start, start)
+
+
+@pytest.mark.parametrize(("generation", "first"), [(1, 10), (2, 0)], ids=["new group", "old group"])
+async def test_another_that_was_quicker_to_commit_makes_no_group_old(
+    generation: int, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reading(monkeypatch, "kafka.start_from=latest") as (consumer, pipeline):
+        consumer._coordinator.generation = generation
+        consumer.mine = {QUIET}
+        consumer.committed_at = {LOUD: 5, QUIET: None}
+        consumer.feed(QUIET, 10)
+        while consumer.committed_at[QUIET] is None:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        assert consumer.committed_at[QUIET] == first
+        consumer.feed(QUIET, 1)
+        assert (await pipeline.given.get()).chunks[0].partition.start == first
+
+
+async def test_a_batch_that_waits_grows_to_twice_its_size_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with reading(monkeypatch, "batch.max_lines=10") as (consumer, pipeline):
+        consumer.feed(LOUD, 10)
+        batch = await pipeline.given.get()
+        for _ in range(30):
+            consumer.feed(QUIET, 2)
+            await asyncio.sleep(0.03)
+        assert 20 <= batch.lines <= 22
+
+
+async def test_a_client_that_hears_nothing_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.fetching._STUCK_SECONDS", 0.2)
+    async with reading(monkeypatch) as (consumer, pipeline):
+        consumer.feed(LOUD, 1)
+        await pipeline.given.get()
+        pipeline.may_go.set()
+        consumer.heard_at = 1_000
+        while consumer.starts < 2:
+            await asyncio.sleep(0.05)
+            await consumer.fetching.measure_lag()

@@ -27,7 +27,6 @@ LEGAL = {
     (Stage.RESTORING, Stage.RUNNING),
     (Stage.RESTORING, Stage.DRAINING),
     (Stage.RESTORING, Stage.RELEASED),
-    (Stage.RUNNING, Stage.RESTORING),
     (Stage.RUNNING, Stage.DRAINING),
     (Stage.RUNNING, Stage.RELEASED),
     (Stage.DRAINING, Stage.RELEASED),
