@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from agent.dead_letters import REPLAYS
 from agent.replaying import Replay, replay
@@ -74,6 +74,28 @@ async def test_letters_go_back_once_by_reason_and_not_for_ever(
     await dead_lettered(settings, 2)
     assert await back("oversized") == Replay(0, 2)
     assert len(await messages(servers, topic)) == 8
+
+
+async def test_letters_that_come_meanwhile_are_for_the_next_time(
+    kafka: KafkaAddress, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = kafka.bootstrap_servers
+    await create_topics(servers, {topic: 2})
+    settings = agent_settings(servers, topic, tmp_path, batch__max_line_bytes=10)
+    for _ in range(5):
+        await send(servers, topic, b"too long to be judged")
+    await dead_lettered(settings, 5)
+
+    async def earlier(_consumer: object, places: Any) -> dict[Any, int]:  # noqa: ANN401 - of the client
+        # As they were when two of the letters were there.
+        return {place: 2 if place.partition == 1 else 0 for place in places}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AIOKafkaConsumer, "end_offsets", earlier)
+        assert await replay(settings.kafka, "oversized", most_replays=2, dry_run=False) == Replay(
+            2, 0
+        )
+    assert await replay(settings.kafka, "oversized", most_replays=2, dry_run=False) == Replay(3, 0)
 
 
 async def test_a_longer_limit_lets_them_be_judged(

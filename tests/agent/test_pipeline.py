@@ -1,0 +1,54 @@
+"""The pipeline's end, when it does not come in order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NoReturn
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+
+from agent.metrics import Metrics
+from agent.partition import Assignment, Batch, Chunk
+from agent.pipeline import Pipeline
+from agent.publishing import Outputs
+from crosyslog.errors import CrosyslogError
+
+PLACE = TopicPartition("logs", 0)
+
+
+class BrokenJudge:
+    """Can judge no line at all."""
+
+    def judge(self, *_: object) -> NoReturn:
+        raise CrosyslogError("no line can be judged")
+
+
+def batch(assignment: Assignment, offset: int) -> Batch:
+    line: Any = ConsumerRecord("logs", 0, offset, 0, 0, None, b"a line", None, 0, 6, ())
+    found = Batch(assignment)
+    found.add(Chunk(assignment.partitions[PLACE], [line]))
+    return found
+
+
+async def test_a_stop_does_not_wait_for_a_pipeline_that_has_failed() -> None:
+    assignment = Assignment({PLACE: 0})
+    assignment.partitions[PLACE].begin(0)
+    judge: Any = BrokenJudge()
+    delivery: Any = None
+    outputs = Outputs("logs.anomalies", 1, "logs.dlq", 1)
+    pipeline = Pipeline(judge, delivery, outputs, Metrics(), lambda _error: None)
+    # One is judged, and another one waits for it, so that there is no room to say the end.
+    submitting = [
+        asyncio.create_task(pipeline.submit(batch(assignment, offset))) for offset in (0, 1)
+    ]
+    running = asyncio.create_task(pipeline.run())
+    with pytest.raises(CrosyslogError, match="no line can be judged"):
+        async with asyncio.timeout(10):
+            await running
+    async with asyncio.timeout(10):
+        await pipeline.finish()
+        await pipeline.finish()
+    for task in submitting:
+        task.cancel()
+    await asyncio.gather(*submitting, return_exceptions=True)
