@@ -223,7 +223,6 @@ class Fetching:
             self._gathering.fetched_at = monotonic()
             self._rejoin = f"nothing was fetched for {_STUCK_SECONDS:.0f} s, {unread} lines wait"
         if self._silence(assignment, consumer) >= _STUCK_SECONDS:
-            self._gathering.idle_since = None
             self._rejoin = f"no broker has answered for {_STUCK_SECONDS:.0f} s"
 
     async def _connect(self) -> None:
@@ -264,12 +263,9 @@ class Fetching:
                 batch = await gathering.gather(consumer, self.assignment, self._appetite())
                 if batch is not None:
                     await gathering.hand_over(consumer, batch, submit(batch))
-        except NoOffsetForPartitionError:
-            # The client looked for a position before `_begin` gave it one.
-            await self.restart()
-        except OffsetOutOfRangeError:
-            # What comes next is gone. Lines of other partitions may have been read meanwhile, and
-            # are in no batch: all begin anew.
+        except (NoOffsetForPartitionError, OffsetOutOfRangeError):
+            # The client looked for a position before `_begin` gave it one, or what comes next is
+            # gone. Lines of other partitions may be read and in no batch: all begin anew.
             await self.restart()
         except (CommitFailedError, IllegalStateError):
             # A rebalance took the partitions away while they were asked about.

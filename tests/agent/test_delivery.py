@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from agent.delivery import Delivery, Outcome, PartitionLostError
 from agent.metrics import Metrics
 from agent.partition import Partition
+from tests.kafka.agents import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,8 +39,7 @@ class Commits(Delivery):
 
 async def until_begun(delivery: Commits) -> None:
     async with asyncio.timeout(10):
-        while not delivery.began:  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(delivery.began))
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05])
@@ -56,8 +56,7 @@ async def test_a_commit_that_hangs_ends_with_the_partition(seconds: float) -> No
     following = Partition(TopicPartition("logs", 0), 10_000)
     await delivery.deliver([Outcome(following, (), 10_400)])
     async with asyncio.timeout(10):
-        while not delivery.done:  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(delivery.done))
     assert set(delivery.done) == {10_400}
     assert told == []
     running.cancel()

@@ -19,6 +19,7 @@ from aiokafka.errors import (
 from agent.fetching import Fetching
 from agent.metrics import Metrics
 from agent.settings import load_settings
+from tests.kafka.agents import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -170,13 +171,11 @@ async def test_lines_of_a_quiet_partition_join_the_batch_that_waits(
         batch = await pipeline.given.get()
         assert (offsets(batch), batch.full) == ({0: list(range(10))}, True)
         consumer.feed(QUIET, 3)
-        while batch.lines < 13:  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0.01)
+        await until(lambda: batch.lines >= 13)
         # No more of the loud one: it has had its share.
         assert offsets(batch) == {0: list(range(10)), 1: [0, 1, 2]}
         consumer.feed(QUIET, 1)
-        while batch.lines < 14:  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0.01)
+        await until(lambda: batch.lines >= 14)
         assert offsets(batch)[1] == [0, 1, 2, 3]
         pipeline.may_go.set()
         assert offsets(await pipeline.given.get()) == {0: list(range(10, 20))}
@@ -190,8 +189,7 @@ async def test_a_quiet_partition_that_gets_loud_joins_once(
         consumer.feed(LOUD, 100)
         batch = await pipeline.given.get()
         consumer.feed(QUIET, 50)
-        while batch.lines < 15:  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0.01)
+        await until(lambda: batch.lines >= 15)
         await asyncio.sleep(0.1)
         assert offsets(batch)[1] == [0, 1, 2, 3, 4]
         pipeline.may_go.set()
@@ -212,8 +210,7 @@ async def test_lines_that_come_as_a_batch_is_closed_go_with_the_next_one(
         consumer.feed(QUIET, 3)
         batch.closed = True
         consumer.answers.set()
-        while consumer.waiting[QUIET]:  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0.01)
+        await until(lambda: not consumer.waiting[QUIET])
         assert offsets(batch) == {0: list(range(10))}
         consumer.feed(QUIET, 2)
         pipeline.may_go.set()
@@ -238,8 +235,7 @@ async def test_lines_that_were_read_before_a_fault_are_read_again(
         consumer.fault = fault
         consumer.feed(LOUD, 6)
         # They are in no batch when the fault comes; then four more fill one.
-        while consumer.faults == 0:  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0.01)
+        await until(lambda: consumer.faults > 0)
         consumer.feed(LOUD, 4)
         assert offsets(await pipeline.given.get()) == {0: list(range(10))}
 
@@ -267,8 +263,7 @@ async def test_another_that_was_quicker_to_commit_makes_no_group_old(
         consumer.mine = {QUIET}
         consumer.committed_at = {LOUD: 5, QUIET: None}
         consumer.feed(QUIET, 10)
-        while consumer.committed_at[QUIET] is None:  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0.01)
+        await until(lambda: consumer.committed_at[QUIET] is not None)
         assert consumer.committed_at[QUIET] == first
         consumer.feed(QUIET, 1)
         assert (await pipeline.given.get()).chunks[0].partition.start == first
