@@ -139,16 +139,14 @@ class App:
         # Nothing is logged before all of this went well: what a user got wrong is one line.
         await self.http.start(settings.http)
         kafka = settings.kafka
-        events, dead_letters = await prepare_topics(kafka)
+        await prepare_topics(kafka)
         loaded = await self._load_judge()
         self.metrics.watch_cache(loaded.cache)
         self.metrics.use_model(loaded.judge.model)
         log.info("metrics and health at http://%s:%d", settings.http.host, self.http.port)
         log.info("%s", describe_model(loaded.judge.model, settings))
         gc.freeze()  # what is loaded stays
-        return loaded, Outputs(
-            kafka.resolved_output_topic, events, kafka.resolved_dead_letter_topic, dead_letters
-        )
+        return loaded, Outputs(kafka.resolved_output_topic, kafka.resolved_dead_letter_topic)
 
     async def _load_judge(self) -> Loaded:
         """Loads in a thread that nobody waits for: it takes half a minute, a stop a moment."""

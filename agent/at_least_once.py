@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from agent.delivery import Delivery, PartitionLostError
-from agent.publishing import send_all, start_producer, stop_producer
+from agent.publishing import TooLargeError, fitted, send_all, start_producer, stop_producer
 from crosyslog.errors import SettingError
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class AtLeastOnce(Delivery):
                 await send_all(self._producer, messages)
             except (KafkaError, OSError, SettingError) as error:
                 await self.stop()
+                if isinstance(error, TooLargeError):
+                    messages = fitted(messages, error)
                 await self.pause("publish", error, failures)
             else:
                 return

@@ -180,9 +180,9 @@ def replay_dlq(
     import asyncio
 
     from agent.logs import quiet_client
-    from agent.replaying import replay
+    from agent.replaying import Replay, replay
 
-    async def every() -> dict[str, tuple[int, int]]:
+    async def every() -> dict[str, Replay]:
         return {
             one: await replay(kafka, one, most_replays=most_replays, dry_run=dry_run)
             for one in dict.fromkeys(map(reason_of, reason or REASONS))
@@ -193,13 +193,16 @@ def replay_dlq(
     if as_json:
         import json
 
-        found = {one: {"sent": sent, "looping": stay} for one, (sent, stay) in done.items()}
+        found = {one: became._asdict() for one, became in done.items()}
         typer.echo(json.dumps({"topic": name, "dry_run": dry_run, "reasons": found}, indent=2))
         return
-    for one, (sent, stay) in done.items():
-        would = "would go" if dry_run else "went"
-        looping = f"; {stay:,} stay that went back {most_replays} times before" if stay else ""
-        typer.echo(f"{one:<13} {sent:,} {would} back to {name}{looping}")
+    for one, (sent, looping, incomplete) in done.items():
+        said = f"{one:<13} {sent:,} {'would go' if dry_run else 'went'} back to {name}"
+        if looping:
+            said += f"; {looping:,} stay that went back {most_replays} times before"
+        if incomplete:
+            said += f"; {incomplete:,} stay whose value was too large for the dead letters' topic"
+        typer.echo(said)
 
 
 @app.command()

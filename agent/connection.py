@@ -8,6 +8,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from agent.logs import quiet_client
@@ -28,6 +29,13 @@ _CONNECT_SECONDS = 10.0
 _ATTEMPT_SECONDS = 4.0
 
 _RETRY_SECONDS = 0.5
+
+#: How large a message, or a batch of them, a topic takes. A dead letter has headers beside its
+#: line's own.
+_LIMIT, _HEADERS_BYTES = "max.message.bytes", 65_536
+
+#: Kafka's word for where a configuration comes from: it was set for this topic.
+_SET_FOR_TOPIC = 1
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
@@ -80,13 +88,11 @@ async def stop_within(seconds: float, stopping: Coroutine[None, None, None]) -> 
     return error is None
 
 
-async def prepare_topics(settings: KafkaSettings) -> tuple[int, int]:
+async def prepare_topics(settings: KafkaSettings) -> None:
     """Makes sure that the topic to read exists, and creates those that are written to.
 
-    A new topic gets as many partitions and replicas as the one that is read.
-
-    Returns:
-        How many partitions the topic of the events has, and that of the dead letters.
+    A new topic gets as many partitions and replicas as the one that is read, and takes its largest
+    messages.
 
     Raises:
         BrokerError: the brokers cannot be reached, or a topic is missing.
@@ -96,14 +102,14 @@ async def prepare_topics(settings: KafkaSettings) -> tuple[int, int]:
         admin = await _connect(settings)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                return await _prepare(admin, settings)
+                await _prepare(admin, settings)
         except (KafkaError, OSError, TimeoutError) as error:
             raise BrokerError(_unreachable(settings, error)) from error
         finally:
             await admin.close()
 
 
-async def _prepare(admin: AIOKafkaAdminClient, settings: KafkaSettings) -> tuple[int, int]:
+async def _prepare(admin: AIOKafkaAdminClient, settings: KafkaSettings) -> None:
     topic, where = settings.resolved_topic, settings.bootstrap_servers
     there = await admin.list_topics()
     if topic not in there:
@@ -111,24 +117,35 @@ async def _prepare(admin: AIOKafkaAdminClient, settings: KafkaSettings) -> tuple
             f"the topic {topic!r} does not exist on {where}, or this user may not see it: "
             f"create it, or name another one with --topic{_some(there)}"
         )
+    outputs = (settings.resolved_output_topic, settings.resolved_dead_letter_topic)
+    missing = [output for output in outputs if output not in there]
+    if not missing:
+        return
     (described,) = await admin.describe_topics([topic])
     partitions = described["partitions"]
-    counts = []
-    for output in (settings.resolved_output_topic, settings.resolved_dead_letter_topic):
-        if output in there:
-            (found,) = await admin.describe_topics([output])
-            counts.append(len(found["partitions"]))
-        else:
-            await _create(admin, output, len(partitions), len(partitions[0]["replicas"]), where)
-            counts.append(len(partitions))
-    events, dead_letters = counts
-    return events, dead_letters
+    limit = await _largest_message(admin, topic)
+    for output in missing:
+        new = NewTopic(output, len(partitions), len(partitions[0]["replicas"]), topic_configs=limit)
+        await _create(admin, new, where)
 
 
-async def _create(
-    admin: AIOKafkaAdminClient, topic: str, partitions: int, replicas: int, where: str
-) -> None:
-    response = await admin.create_topics([NewTopic(topic, partitions, replicas)])
+async def _largest_message(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    """The configuration of a topic that takes each message of this one with some headers more.
+
+    Empty where it has none of its own, or this user may not see it.
+    """
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, {_LIMIT: None})
+    (response,) = await admin.describe_configs([resource])
+    ((*_, entries),) = response.resources
+    for name, value, _read_only, source, *_rest in entries:
+        if name == _LIMIT and source == _SET_FOR_TOPIC:
+            return {_LIMIT: str(int(value) + _HEADERS_BYTES)}
+    return {}
+
+
+async def _create(admin: AIOKafkaAdminClient, new: NewTopic, where: str) -> None:
+    response = await admin.create_topics([new])
+    topic, partitions = new.name, new.num_partitions
     for _, code, *_ in response.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:

@@ -20,8 +20,21 @@ PREFIX = "crosyslog."
 #: How often a line was sent back, in a header that stays with it: a guard against loops.
 REPLAYS = f"{PREFIX}replays"
 
+#: Of a letter that is too large for its topic: how many bytes its value has, which is left out.
+VALUE_LEFT_OUT = f"{PREFIX}value-left-out"
+
+#: In a message that has to be small, a longer key is left out.
+LONGEST_KEY = 1_024
+
 #: An error's text can hold the line that it is about.
 _LONGEST_DETAIL = 500
+
+#: The headers that stay in a message that has to be small, and how many bytes each has at most.
+_OWN = {
+    REPLAYS,
+    *(f"{PREFIX}{name}" for name in ("reason", "detail", "topic", "partition", "offset", "time")),
+}
+_LONGEST_OWN = 4 * _LONGEST_DETAIL
 
 #: A message must not become too large for its topic by what it carries beside its value.
 _LONGEST_HEADERS = 32_768
@@ -74,8 +87,25 @@ def dead_letter_message(
     return Message(
         f"{place.topic}/{place.partition}/{record.offset}",
         outputs.dead_letters,
-        place.partition % outputs.dead_letter_partitions,
+        place.partition,
         record.key,
         record.value,
         [*kept, *added],
+        smaller=_without_value,
     )
+
+
+def _without_value(message: Message) -> Message:
+    """The message of a letter that its topic does not take: why it is one, and what is missing."""
+    own = [
+        (name, content)
+        for name, content in message.headers
+        if name in _OWN and len(content or b"") <= _LONGEST_OWN
+    ]
+    missing = len(message.headers) - len(own)
+    if message.value is not None:
+        own.append((VALUE_LEFT_OUT, str(len(message.value)).encode()))
+    if missing:
+        own.append((f"{PREFIX}headers-left-out", str(missing).encode()))
+    key = message.key if len(message.key or b"") <= LONGEST_KEY else None
+    return message._replace(key=key, value=None, headers=own)

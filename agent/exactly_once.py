@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from agent.delivery import Delivery, PartitionLostError
-from agent.publishing import send_all, start_producer, stop_producer
+from agent.publishing import TooLargeError, fitted, send_all, start_producer, stop_producer
 from crosyslog.errors import SettingError
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ class ExactlyOnce(Delivery):
             except (KafkaError, OSError, SettingError) as error:
                 self.metrics.transactions.labels("aborted").inc()
                 await self._drop(place)
+                if isinstance(error, TooLargeError):
+                    outcome = outcome._replace(messages=fitted(outcome.messages, error))
                 await self.pause("publish", error, failures)
             except BaseException:
                 # Cancelled in the middle, or a message that is never accepted.

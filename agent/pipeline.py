@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from agent.dead_letters import DeadLetter, dead_letter_message
+from agent.dead_letters import LONGEST_KEY, DeadLetter, dead_letter_message
 from agent.delivery import Outcome, PartitionLostError
 from agent.judging import AbandonedError, Lines
 from agent.publishing import Message, Outputs
 from crosyslog.errors import CrosyslogError
-from crosyslog.events import to_json
+from crosyslog.events import shortened, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -327,10 +327,17 @@ def _event_message(
     return Message(
         event["anomaly"]["id"],
         outputs.events,
-        place.partition % outputs.event_partitions,
+        place.partition,
         host.encode() if key is None and host is not None else key,
         to_json(event),
+        smaller=_smaller_event,
     )
+
+
+def _smaller_event(message: Message) -> Message:
+    """The message of the same event with its texts cut; a long key is left out."""
+    key = message.key if len(message.key or b"") <= LONGEST_KEY else None
+    return message._replace(key=key, value=shortened(message.value or b"{}"))
 
 
 def _can_wait(held: Sequence[_Done]) -> bool:

@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from agent.connection import client_options
-from agent.dead_letters import PREFIX, REPLAYS
+from agent.dead_letters import PREFIX, REPLAYS, VALUE_LEFT_OUT
 from agent.publishing import Message, send_all, start_producer, stop_producer
 from crosyslog.errors import BrokerError
 
@@ -34,10 +34,12 @@ class Replay(NamedTuple):
     Attributes:
         sent: how many went back, or would have.
         looping: how many stay, since they had gone back too often.
+        incomplete: how many stay, since their value was too large for the topic of dead letters.
     """
 
     sent: int
     looping: int
+    incomplete: int = 0
 
 
 async def replay(
@@ -67,7 +69,7 @@ async def replay(
         isolation_level="read_committed",
     )
     producer: AIOKafkaProducer | None = None
-    sent = looping = 0
+    sent = looping = incomplete = 0
     try:
         if not dry_run:
             # Before the committed offsets are read: of two at once, the second ends the first.
@@ -87,8 +89,10 @@ async def replay(
                 # What is sent back meanwhile may have become a dead letter again.
                 if record.offset < ends[place] and _header(record, f"{PREFIX}reason") == reason
             ]
-            back = [record for record in records if _times(record) < most_replays]
-            sent, looping = sent + len(back), looping + len(records) - len(back)
+            whole = [record for record in records if not _header(record, VALUE_LEFT_OUT)]
+            back = [record for record in whole if _times(record) < most_replays]
+            sent, looping = sent + len(back), looping + len(whole) - len(back)
+            incomplete += len(records) - len(whole)
             if producer is not None and found:
                 # What has come meanwhile is for the next time.
                 behind = {
@@ -106,7 +110,7 @@ async def replay(
         await consumer.stop()
         if producer is not None:
             await stop_producer(producer)
-    return Replay(sent, looping)
+    return Replay(sent, looping, incomplete)
 
 
 async def _places(kafka: KafkaSettings, topic: str) -> list[TopicPartition]:

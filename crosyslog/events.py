@@ -24,6 +24,11 @@ EVENT_VERSION = "1.1"
 #: An event holds a line up to twice, and brokers take 1 MiB unless they are told otherwise.
 LONGEST_TEXT = 65_536
 
+#: What is left of each text of an event that is too large for its topic all the same.
+_SHORT_TEXT = 1_024
+
+_TRUNCATED = "crosyslog.truncated"
+
 #: OpenTelemetry's severity numbers of the words that logs use.
 _SEVERITY_NUMBERS = {
     "TRACE": 1, "DEBUG": 5, "INFO": 9, "NOTICE": 10, "WARN": 13, "WARNING": 13, "ERROR": 17,
@@ -131,7 +136,7 @@ def build_events(
         severity = line["severity"]
         attributes = {"log.record.original": line["raw"][:LONGEST_TEXT]}
         if max(len(line["raw"]), len(line["message"])) > LONGEST_TEXT:
-            attributes["crosyslog.truncated"] = "true"
+            attributes[_TRUNCATED] = "true"
         if line["component"] is not None:
             attributes["component"] = line["component"]
         resource = {"service.name": system}
@@ -169,6 +174,27 @@ def to_json(event: dict[str, Any]) -> bytes:
     import orjson
 
     return orjson.dumps(event)
+
+
+def shortened(event: bytes) -> bytes:
+    """The same event, some kilobytes large, for a topic that does not take it as it is.
+
+    Args:
+        event: as `to_json` wrote it.
+    """
+    import orjson
+
+    cut: dict[str, Any] = _cut(orjson.loads(event))
+    cut["attributes"][_TRUNCATED] = "true"
+    return to_json(cut)
+
+
+def _cut(part: Any) -> Any:  # noqa: ANN401 - any part of JSON
+    if isinstance(part, str):
+        return part[:_SHORT_TEXT]
+    if isinstance(part, dict):
+        return {name: _cut(inner) for name, inner in part.items()}
+    return [_cut(inner) for inner in part] if isinstance(part, list) else part
 
 
 def _reason(nearest: Nearest) -> dict[str, Any]:

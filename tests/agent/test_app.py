@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """On a store with a model, and a broker that has all topics."""
 
-    async def prepared(_: object) -> tuple[int, int]:
-        return 1, 1
+    async def prepared(_: object) -> None:
+        pass
 
     monkeypatch.setattr("agent.app.prepare_topics", prepared)
     store = Store(tmp_path / "store")

@@ -10,6 +10,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from agent.cli import app
+from agent.replaying import Replay
 from agent.settings import load_settings
 from crosyslog import terminal
 from crosyslog.events import AnomalyEvent
@@ -153,3 +154,21 @@ def test_commands_about_kafka_refuse_in_one_line(
     capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
 ) -> None:
     assert said in refusal(capfd, *arguments)
+
+
+def test_replay_says_what_went_back_and_what_stays(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def replayed(_: object, reason: str, **_options: object) -> Replay:
+        return Replay(1_200, 3, 2) if reason == "oversized" else Replay(0, 0)
+
+    monkeypatch.setattr("agent.replaying.replay", replayed)
+    assert terminal.run(app, ["replay-dlq", "--topic", "x", "--dry-run"]) == 0
+    assert (
+        "oversized     1,200 would go back to x; 3 stay that went back 3 times before; 2 stay "
+        "whose value was too large for the dead letters' topic\n"
+    ) in capfd.readouterr().out
+    assert terminal.run(app, ["replay-dlq", "--topic", "x", "--reason", "oversized", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["reasons"] == {
+        "oversized": {"sent": 1_200, "looping": 3, "incomplete": 2}
+    }

@@ -18,13 +18,13 @@ def message_with(headers: list[tuple[str, bytes]], detail: str = "why") -> Messa
         DeadLetter(0, "undecodable", detail),
         TopicPartition("logs", 3),
         ConsumerRecord("logs", 3, 42, 0, 0, b"key", b"\xff{", None, 3, 2, headers),
-        Outputs("logs.anomalies", 1, "logs.dlq", 2),
+        Outputs("logs.anomalies", "logs.dlq"),
     )
 
 
 def test_key_value_and_headers_stay_and_the_reason_is_added() -> None:
     message = message_with([("trace", b"7"), ("trace", b"8")])
-    assert (message.id, message.topic, message.partition) == ("logs/3/42", "logs.dlq", 1)
+    assert (message.id, message.topic, message.partition) == ("logs/3/42", "logs.dlq", 3)
     assert (message.key, message.value) == (b"key", b"\xff{")
     assert message.headers[:2] == [("trace", b"7"), ("trace", b"8")]
     added = dict(message.headers[2:])

@@ -36,7 +36,7 @@ async def test_a_stop_does_not_wait_for_a_pipeline_that_has_failed() -> None:
     assignment.partitions[PLACE].begin(0)
     judge: Any = BrokenJudge()
     delivery: Any = None
-    outputs = Outputs("logs.anomalies", 1, "logs.dlq", 1)
+    outputs = Outputs("logs.anomalies", "logs.dlq")
     pipeline = Pipeline(judge, delivery, outputs, Metrics(), lambda _error: None)
     # One is judged, and another one waits for it, so that there is no room to say the end.
     submitting = [

@@ -126,10 +126,13 @@ async def messages(servers: str, topic: str) -> list[Any]:
         auto_offset_reset="earliest",
         isolation_level="read_committed",
     )
-    async with consumer:
+    # A commit is acknowledged before its mark is written: the end is asked for without regard to
+    # transactions, and what is before it is waited for.
+    whole = AIOKafkaConsumer(bootstrap_servers=servers)
+    async with consumer, whole:
         found = []
         for partition in sorted(consumer.assignment()):
-            (end,) = (await consumer.end_offsets([partition])).values()
+            (end,) = (await whole.end_offsets([partition])).values()
             while await consumer.position(partition) < end:
                 for records in (await consumer.getmany(partition, timeout_ms=500)).values():
                     found.extend(records)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from agent.app import App
 from agent.scanning import scan
@@ -141,25 +138,6 @@ async def test_hostile_lines_pass_through_and_events_keep_to_their_schema(
     assert [event["source"]["offset"] for event in events] == list(range(len(lines)))
     assert {message.key for message in sent} == {b"key"}
     assert all(b"\x1b" not in message.value and b"\x00" not in message.value for message in sent)
-
-
-async def test_an_event_that_the_broker_will_never_take_stops_the_agent_and_is_named(
-    kafka: KafkaAddress, topic: str, tmp_path: Path
-) -> None:
-    servers = kafka.bootstrap_servers
-    await create_topics(servers, {topic: 1})
-    limit = {"max.message.bytes": "10000"}
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
-    await admin.create_topics([NewTopic(f"{topic}.anomalies", 1, 1, topic_configs=limit)])
-    await admin.close()
-    # Random text hardly gets smaller.
-    await produce(servers, topic, [base64.b64encode(random.Random(0).randbytes(700_000))])  # noqa: S311
-
-    with pytest.raises(BrokerError, match=rf"{topic}/0/0 of \d+ bytes is too large.*max\.message"):
-        await App(agent_settings(servers, topic, tmp_path, model__threshold=0), load_fake).run()
-
-    assert await committed(servers, f"crosyslog-{topic}", topic) == 0
 
 
 async def test_without_a_key_the_host_is_the_key(
