@@ -47,7 +47,7 @@ _DELAY_EVERY_SECONDS = 0.02
 #: New objects after which cycles are looked for among the young, and how often among the older.
 _GC_THRESHOLDS = (200_000, 10, 20)
 
-_SWITCH_SECONDS = 0.0002
+_SWITCH_SECONDS = 0.00002
 
 
 class Loaded(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -120,10 +121,12 @@ class Gathering:
                 if assignment.closing:
                     return
                 if records:
-                    batch.add(Chunk(assignment.partitions[tp], records))
+                    chunk = Chunk(assignment.partitions[tp], records)
+                    batch.add(chunk)
                     if len(records) >= room:
                         hungry.append(tp)
-                        batch.busy.add(assignment.partitions[tp])
+                    if len(records) >= room or _has_more(consumer, chunk):
+                        batch.busy.add(chunk.partition)
             asked = hungry
 
     async def hand_over(
@@ -180,6 +183,14 @@ class Gathering:
                 batch.add(chunk)
                 if len(records) >= _MOST_JOINING:
                     batch.busy.add(chunk.partition)
+
+
+def _has_more(consumer: AIOKafkaConsumer, chunk: Chunk) -> bool:
+    """Whether many lines of a partition wait in Kafka, which only has to be asked for them."""
+    with suppress(AssertionError):  # it was taken away a moment ago
+        end = consumer.last_stable_offset(chunk.partition.place)
+        return end is not None and end - chunk.behind > _MOST_JOINING
+    return False
 
 
 async def _show_life(consumer: AIOKafkaConsumer) -> None:

@@ -14,7 +14,7 @@ import orjson
 from agent.dead_letters import DeadLetter
 from crosyslog.errors import CrosyslogError
 from crosyslog.events import build_events
-from crosyslog.lines import decode, split
+from crosyslog.lines import decode, read_texts, split
 from crosyslog.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -144,7 +144,12 @@ class Judge:
         """The rows that hold something of a size that can be judged."""
         import polars as pl
 
-        sizes = lines.values.bin.size().cast(pl.Int64).fill_null(-1).to_numpy()
+        sizes = (
+            lines.values.to_frame("value")
+            .select(pl.col("value").bin.size().cast(pl.Int64).fill_null(-1))
+            .to_series()
+            .to_numpy()
+        )
         dead += [
             DeadLetter(row, "null", "the message has no value")
             for row in np.flatnonzero((sizes < 0) & lines.fresh).tolist()
@@ -204,13 +209,12 @@ class Judge:
             return Judged(states)
         values = lines.values if len(rows) == len(lines.values) else lines.values.gather(rows)
         partitions = pl.Series("partition", lines.partitions[rows], dtype=pl.Int64)
-        frame = split(decode(values), self.model.system).with_columns(
+        frame = read_texts(decode(values), self.model.system).with_columns(
             pl.Series("row", rows, dtype=pl.Int64),
             pl.Series("fresh", lines.fresh[rows]),
             pl.Series("offset", lines.offsets[rows], dtype=pl.Int64),
             partitions,
-            pl.lit(lines.topic).alias("topic"),
-            pl.concat_str(pl.lit(lines.topic + "/"), partitions.cast(pl.String)).alias("stream"),
+            _streams(lines.topic, partitions),
         )
         dead: list[DeadLetter] = []
         if self.model.system.paths is not None:
@@ -224,9 +228,9 @@ class Judge:
         decoded = perf_counter()
         scored, renewed = self._scorer.score(frame, states)
         judged = perf_counter()
-        fresh = scored.filter("fresh")
+        fresh = scored if scored["fresh"].all() else scored.filter("fresh")
         anomalous = fresh.filter("anomalous")
-        events = build_events(anomalous, self._scorer, self.model.system.name, datetime.now(UTC))
+        events = self._events(anomalous, lines.topic)
         return Judged(
             renewed,
             events,
@@ -241,6 +245,26 @@ class Judge:
                 "events": perf_counter() - judged,
             },
         )
+
+    def _events(self, anomalous: pl.DataFrame, topic: str) -> list[dict[str, Any]]:
+        """The events of anomalous lines, whose other fields nobody has looked for so far."""
+        import polars as pl
+
+        if anomalous.is_empty():
+            return []
+        system = self.model.system
+        fields = split(anomalous["raw"], system).drop("raw", "text", "split")
+        whole = anomalous.with_columns(pl.lit(topic).alias("topic"), *fields)
+        return build_events(whole, self._scorer, system.name, datetime.now(UTC))
+
+
+def _streams(topic: str, partitions: pl.Series) -> pl.Series:
+    """The name of each line's stream: there are few, so none is put together twice."""
+    import polars as pl
+
+    distinct = partitions.unique()
+    names = pl.Series([f"{topic}/{number}" for number in distinct], dtype=pl.String)
+    return partitions.replace_strict(distinct, names).rename("stream")
 
 
 def _not_understood(row: int, raw: str) -> DeadLetter:

@@ -7,7 +7,8 @@ import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from operator import itemgetter
+from itertools import chain
+from operator import attrgetter, itemgetter
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,9 +41,10 @@ _WAITING = 1
 #: Batches that wait for the delivery, which takes all of them at once.
 _JUDGED = 3
 
-#: Lines that are delivered together under full load, and how long is waited for them. With half of
-#: both, the broker takes a third more of the time that it has for the agent.
-_TOGETHER, _PATIENCE_SECONDS = 120_000, 0.8
+#: Lines that are delivered together under full load, and how long is waited for them: transactions
+#: take the time of the broker and of the loop by their number. And how many messages, which are
+#: memory.
+_TOGETHER, _PATIENCE_SECONDS, _MESSAGES_TOGETHER = 300_000, 0.8, 50_000
 
 #: How long a full batch is scored at most: a line of a quiet partition may wait for it.
 _SCORING_SECONDS = 0.2
@@ -190,17 +192,17 @@ class Pipeline:
 
         assignment, chunks = batch.assignment, batch.chunks
         sizes = [len(chunk.records) for chunk in chunks]
-        records = [record for chunk in chunks for record in chunk.records]
+        records = list(chain.from_iterable(chunk.records for chunk in chunks))
         offsets = np.concatenate([chunk.offsets() for chunk in chunks])
         fresh = offsets >= np.repeat([chunk.partition.start for chunk in chunks], sizes)
         lines = Lines(
             chunks[0].partition.place.topic,
-            pl.Series([record.value for record in records], dtype=pl.Binary),
+            pl.Series(list(map(attrgetter("value"), records)), dtype=pl.Binary),
             np.repeat([chunk.partition.place.partition for chunk in chunks], sizes),
             offsets,
             fresh,
         )
-        times = np.array([record.timestamp for record in records], dtype=np.int64)[fresh]
+        times = np.fromiter(map(attrgetter("timestamp"), records), np.int64, len(records))[fresh]
         judged = self.judge.judge(lines, assignment.states, lambda: assignment.active)
         assignment.states = judged.states
         outcomes = self._outcomes(batch, records, judged)
@@ -343,9 +345,11 @@ def _smaller_event(message: Message) -> Message:
 def _can_wait(held: Sequence[_Done]) -> bool:
     """Whether more is to come soon that can be delivered with this."""
     batch = held[-1].batch
+    if batch.assignment.closing or not (batch.full or batch.express):
+        return False
     lines = sum(one.batch.lines for one in held)
-    waits = batch.full or batch.express
-    return waits and lines < _TOGETHER and not batch.assignment.closing
+    messages = sum(len(outcome.messages) for one in held for outcome in one.outcomes)
+    return lines < _TOGETHER and messages < _MESSAGES_TOGETHER
 
 
 def _merged(outcomes: Iterable[Outcome]) -> list[Outcome]:

@@ -4,8 +4,9 @@ An encoder takes its time by the length of the texts, and simulated templates ar
 one size. So there are two tables, or one of real templates where logs are named: templates of
 simulated logs as they are, and joined and cut to the lengths that templates of real logs have.
 torch takes them as they come, 32 at a time, then sorted by length; then come the agent's default
-and int8, each through a cold cache that writes its file. What is compared is measured in turn,
-and the best time of each counts: a machine that is busy is busy for all.
+and int8, each through a cold cache that writes its file, and with `--device cuda` the same on a
+GPU. What is compared is measured in turn, and the best time of each counts: a machine that is busy
+is busy for all.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def main() -> None:
         "--log", action="append", metavar="SYSTEM=PATH", help="take these instead of simulated ones"
     )
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
+    parser.add_argument("--device", help="of a GPU to measure beside the CPU: cuda or cuda:N")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="crosyslog-bench-") as scratch:
@@ -64,7 +66,7 @@ def main() -> None:
                 "joined": ("simulated templates, joined and cut to real lengths", joined(short)),
             }
         for kind, (texts_are, texts) in cold.items():
-            measured = measure_cold(texts, given.rounds, folder)
+            measured = measure_cold(texts, given.rounds, folder, given.device)
             show_cold(f"{len(texts)} {texts_are}, cold", measured)
             figures |= {f"{kind}_{name}": value for name, value in measured.items()}
         figures |= measure_warm(logs[0], folder)
@@ -82,6 +84,8 @@ PATHS = {
     "torch_sorted": "torch, sorted by length",
     "default": "the default (onnxruntime fp32)",
     "int8": "onnxruntime int8",
+    "gpu": "torch on the GPU, fp32",
+    "gpu_bf16": "torch on the GPU, bf16",
 }
 
 
@@ -90,6 +94,8 @@ def show_cold(title: str, figures: dict[str, float]) -> None:
     print(title)
     print(f"{'':30}{'misses/s':>10}{'x torch':>9}{'cosine: least':>15}{'mean':>9}{'loads in':>10}")
     for path, name in PATHS.items():
+        if f"{path}_misses_per_second" not in figures:
+            continue
         load = figures.get(f"{path}_load_seconds")
         print(
             f"{name:30}{figures[f'{path}_misses_per_second']:>10,.0f}"
@@ -136,7 +142,9 @@ def joined(templates: list[str]) -> list[str]:
     return found
 
 
-def measure_cold(texts: list[str], rounds: int, folder: Path) -> dict[str, float]:
+def measure_cold(
+    texts: list[str], rounds: int, folder: Path, device: str | None
+) -> dict[str, float]:
     """Misses a second of every path, and how its vectors stand to torch's."""
     from crosyslog.encoder import load_encoder
 
@@ -145,6 +153,13 @@ def measure_cold(texts: list[str], rounds: int, folder: Path) -> dict[str, float
         "int8": lambda: through_cache(load_encoder(device="cpu", precision="int8"), folder),
         "torch": torch_encode,
     }
+    if device is not None:
+        loads |= {
+            "gpu": lambda: through_cache(load_encoder(device=device), folder),
+            "gpu_bf16": lambda: through_cache(
+                load_encoder(device=device, precision="bf16"), folder
+            ),
+        }
     figures: dict[str, float] = {}
     paths = {}
     for path, load in loads.items():
@@ -154,16 +169,16 @@ def measure_cold(texts: list[str], rounds: int, folder: Path) -> dict[str, float
         paths[path](texts[:32])
     by_torch = paths["torch"]
     paths["torch_sorted"] = lambda texts: by_torch(sorted(texts, key=len))
-    seconds = dict.fromkeys(PATHS, float("inf"))
+    seconds = dict.fromkeys((path for path in PATHS if path in paths), float("inf"))
     vectors = {}
     for _ in range(rounds):
-        for path in PATHS:
+        for path in seconds:
             began = perf_counter()
             vectors[path] = paths[path](texts)
             seconds[path] = min(seconds[path], perf_counter() - began)
     row_of = {text: row for row, text in enumerate(sorted(texts, key=len))}
     vectors["torch_sorted"] = vectors["torch_sorted"][[row_of[text] for text in texts]]
-    for path in PATHS:
+    for path in seconds:
         cosine = (vectors[path] * vectors["torch"]).sum(axis=1)
         cosine /= np.linalg.norm(vectors[path], axis=1) * np.linalg.norm(vectors["torch"], axis=1)
         figures |= {

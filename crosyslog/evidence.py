@@ -97,9 +97,8 @@ class SourceEvidence:
 
     def features(self, templates: Sequence[str], vectors: Floats) -> Floats:
         """The columns `SOURCES` of some templates, [T, 5]."""
-        normal, alert = (
-            nearest(vectors @ self.vectors.T, self.alert == label) for label in (False, True)
-        )
+        similarity = vectors @ self.vectors.T
+        normal, alert = nearest(similarity, ~self.alert), nearest(similarity, self.alert)
         words = [min(alert_words(template), _MOST_WORDS) for template in templates]
         logits = vectors @ self.weight + self.bias
         columns = logits, normal, alert, alert - normal, np.array(words)

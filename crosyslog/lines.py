@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 #: Bytes that start a compressed file, and how such a file is called.
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
-#: So many lines are decoded one by one where one of them is no UTF-8.
-_PIECE = 128
-
 #: Control characters other than NUL, tab, line feed, carriage return and escape.
 _CONTROLS = bytes(sorted(set(range(32)) - {0, 9, 10, 13, 27}))
 
@@ -51,21 +48,13 @@ def decode(values: Sequence[bytes | None] | pl.Series) -> pl.Series:
     try:
         text = raw.cast(pl.String)
     except pl.exceptions.ComputeError:
-        # Polars does not say which line it is. Few are broken, most often, so few pieces are.
-        pieces = [_decoded(piece) for piece in raw.to_frame().iter_slices(_PIECE)]
-        text = pl.concat(pieces, rechunk=True)
+        # Polars does not say which line it is.
+        mended = [
+            one if one is None or one.isascii() else one.decode(errors="replace").encode()
+            for one in raw.to_list()
+        ]
+        text = pl.Series("raw", mended, dtype=pl.Binary).cast(pl.String)
     return text.fill_null("").str.strip_chars_end("\r\n")
-
-
-def _decoded(piece: pl.DataFrame) -> pl.Series:
-    import polars as pl
-
-    raw = piece.to_series()
-    try:
-        return raw.cast(pl.String)
-    except pl.exceptions.ComputeError:
-        held = [None if one is None else one.decode(errors="replace") for one in raw]
-        return pl.Series(raw.name, held, dtype=pl.String)
 
 
 def split(raw: pl.Series, system: System, now: datetime | None = None) -> pl.DataFrame:
@@ -89,23 +78,49 @@ def split(raw: pl.Series, system: System, now: datetime | None = None) -> pl.Dat
     from crosyslog.systems.times import read_times
 
     fields = fields_of(raw.rename("raw"), system)
-    matched = pl.lit(value=True) if system.judges_whole else pl.col("message").is_not_null()
-    text = pl.concat_str(
-        [pl.col(name) for name in system.fields.text], separator=" ", ignore_nulls=True
-    )
     times = read_times(fields["time"], system.time.format, now)
     return fields.select(
         pl.col("raw"),
         pl.col("message").fill_null(pl.col("raw")),
-        pl.when(pl.col("message").is_not_null()).then(text).otherwise(pl.col("raw")).alias("text"),
+        _text(system),
         times.alias("time"),
         pl.col("host"),
         pl.col("component"),
         pl.col("severity"),
         (pl.col("label") != system.fields.normal).alias("label"),
         pl.col("session"),
-        matched.alias("split"),
+        _matched(system),
     )
+
+
+def read_texts(raw: pl.Series, system: System) -> pl.DataFrame:
+    """The columns `raw`, `text` and `split` of `split`, at half of its cost.
+
+    Args:
+        raw: strings, one a line.
+        system: the profile that says how a line splits.
+    """
+    from crosyslog.systems.splitting import fields_of
+
+    fields = fields_of(raw.rename("raw"), system, system.fields.text)
+    return fields.select("raw", _text(system), _matched(system))
+
+
+def _text(system: System) -> pl.Expr:
+    """What is judged."""
+    import polars as pl
+
+    fields = [pl.col(name) for name in system.fields.text]
+    text = pl.concat_str(fields, separator=" ", ignore_nulls=True)
+    split = pl.col("message").is_not_null()
+    return pl.when(split).then(text).otherwise(pl.col("raw")).alias("text")
+
+
+def _matched(system: System) -> pl.Expr:
+    import polars as pl
+
+    matched = pl.lit(value=True) if system.judges_whole else pl.col("message").is_not_null()
+    return matched.alias("split")
 
 
 def read_lines(source: str | Path | pl.Series, system: System) -> pl.DataFrame:

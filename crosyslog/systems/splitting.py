@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from crosyslog.systems.heads import HEAD, head_of
+from crosyslog.systems.heads import HEAD, short_cut
 from crosyslog.systems.json_paths import (
     Elements,
     Path,
@@ -19,8 +19,11 @@ from crosyslog.systems.json_paths import (
 from crosyslog.systems.profile import COLUMNS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import polars as pl
 
+    from crosyslog.systems.heads import ShortCut
     from crosyslog.systems.profile import Paths, System
 
 #: The severities of syslog by their number (RFC 5424, 6.2.1), in words that events know.
@@ -44,66 +47,114 @@ _MOST_ELEMENTS = 8
 _ENOUGH_TO_SHARE = 2_000
 
 
-def fields_of(raw: pl.Series, system: System) -> pl.DataFrame:
+def fields_of(raw: pl.Series, system: System, wanted: Collection[str] = COLUMNS) -> pl.DataFrame:
     """What the profile finds in each line.
 
     Args:
         raw: strings named `raw`.
         system: the profile.
+        wanted: the fields that are needed, among `COLUMNS`, the message always being one; each
+            takes its time.
 
     Returns:
-        `raw`, and the strings `COLUMNS`, null where the line does not have one. A line whose
+        `raw`, and the wanted strings, null where the line does not have one. A line whose
         `message` is null did not split, and all its other fields are null too.
     """
     import polars as pl
 
     frame = raw.to_frame()
+    names = [name for name in COLUMNS if name in wanted or name == "message"]
     if system.paths is not None:
-        fields = _by_paths(frame, system.paths)
+        fields = _by_paths(frame, system.paths, names)
     else:
         fields = frame
         for number, pattern in enumerate(system.patterns):
-            if number and not fields["message"].has_nulls():
-                break
-            fields = _by_pattern(fields, pattern)
-    changes = {
-        name: pl.lit(None, dtype=pl.String) for name in COLUMNS if name not in fields.columns
-    }
-    if system.session is not None:
+            if not number:
+                fields = frame.hstack(_by_pattern(frame, pattern, names))
+            elif fields["message"].has_nulls():
+                fields = _filled(fields, pattern, names)
+    changes = {name: pl.lit(None, dtype=pl.String) for name in names if name not in fields.columns}
+    if system.session is not None and "session" in names:
         grouped = pl.select(pl.lit("").str.extract_groups(system.session)).item() != {}
         session = pl.col("raw").str.extract(system.session, int(grouped))
         if not system.judges_whole:
             session = pl.when(pl.col("message").is_not_null()).then(session)
         changes["session"] = session
-    if system.severity.priority:
+    if "severity" not in names:
+        pass
+    elif system.severity.priority:
         changes["severity"] = pl.col("severity").replace_strict(_PRIORITIES, default=None)
     elif system.severity.words:
         changes["severity"] = pl.col("severity").replace(system.severity.words)
-    return fields.with_columns(**changes).select("raw", *COLUMNS)
+    return fields.select("raw", *(changes.get(name, pl.col(name)).alias(name) for name in names))
 
 
-def _by_pattern(fields: pl.DataFrame, pattern: str) -> pl.DataFrame:
-    """Fills the columns of the lines that have no message yet."""
+def _filled(fields: pl.DataFrame, pattern: str, names: list[str]) -> pl.DataFrame:
+    """The columns with those of the lines filled in that have no message yet."""
     import polars as pl
 
     # A line that has matched is null here, so that it costs nothing.
-    raw = pl.col("raw")
-    rest = pl.when(pl.col("message").is_null()).then(raw) if "message" in fields else raw
-    groups = rest.str.extract_groups(head_of(pattern) or pattern).alias("found")
-    found = _select(fields, [groups])["found"].struct.unnest()
-    if HEAD in found.columns:
-        message = raw.cast(pl.Binary).bin.slice(found[HEAD].str.len_bytes()).cast(pl.String)
-        found = found.with_columns(fields.select(message.alias("message")))
+    lines = fields.select(pl.when(pl.col("message").is_null()).then("raw").alias("raw"))
+    found = _by_pattern(lines, pattern, names)
     return fields.with_columns(
         fields[name].zip_with(fields[name].is_not_null(), found[name])
         if name in fields
         else found[name]
         for name in found.columns
-        if name in COLUMNS
     )
 
 
-def _by_paths(frame: pl.DataFrame, paths: Paths) -> pl.DataFrame:
+def _by_pattern(lines: pl.DataFrame, pattern: str, names: list[str]) -> pl.DataFrame:
+    """The wanted columns that a pattern has."""
+    cut = short_cut(pattern, frozenset(names))
+    if cut is not None and cut.before:
+        found = _in_two_steps(lines, pattern, cut)
+    else:
+        found = _groups(lines, cut.after if cut is not None else pattern)
+    return found[[name for name in found.columns if name in names]]
+
+
+def _in_two_steps(lines: pl.DataFrame, pattern: str, cut: ShortCut) -> pl.DataFrame:
+    """The groups of a short cut, and the message."""
+    import polars as pl
+
+    raw, left = pl.col("raw"), pl.col("left")
+    # Without groups, what matches is found fast, and replaced by nothing.
+    lefts = lines.lazy().select(raw, raw.str.replace(cut.before, "").alias("left"))
+    shorter = left.str.len_bytes() < raw.str.len_bytes()
+    rest = lefts.select(pl.when(shorter).then(left).alias("raw"))
+    if not cut.after:
+        return _collect(rest, lines.height).rename({"raw": "message"})
+    found = _collect(_by_groups(rest, cut.after), lines.height)
+    # What matches the first half in another way may match the second half then.
+    doubtful = found["message"].is_null() & found["raw"].is_not_null()
+    if doubtful.any():
+        whole = _groups(lines.select(pl.when(doubtful).then(raw).alias("raw")), pattern)
+        found = found.select(
+            found[name].zip_with(~doubtful, whole[name])
+            for name in found.columns
+            if name in whole and name != "raw"
+        )
+    return found
+
+
+def _groups(lines: pl.DataFrame, pattern: str) -> pl.DataFrame:
+    """The column `raw`, and one for each group of a pattern, null where it does not match."""
+    return _collect(_by_groups(lines.lazy(), pattern), lines.height)
+
+
+def _by_groups(lines: pl.LazyFrame, pattern: str) -> pl.LazyFrame:
+    import polars as pl
+
+    raw = pl.col("raw")
+    found = lines.select(raw, raw.str.extract_groups(pattern).alias("found")).unnest("found")
+    if f"(?P<{HEAD}>" not in pattern:
+        return found
+    behind = raw.cast(pl.Binary).bin.slice(pl.col(HEAD).str.len_bytes())
+    return found.with_columns(behind.cast(pl.String).alias("message"))
+
+
+def _by_paths(frame: pl.DataFrame, paths: Paths, names: list[str]) -> pl.DataFrame:
     """The value at the first path that has one.
 
     Each path reads the line's JSON anew, so only those are tried whose keys some line holds.
@@ -112,7 +163,7 @@ def _by_paths(frame: pl.DataFrame, paths: Paths) -> pl.DataFrame:
 
     wanted = {
         name: [parse_path(path) for path in getattr(paths, name)]
-        for name in COLUMNS
+        for name in names
         if getattr(paths, name)
     }
     live = _that_may_lead_somewhere(frame, wanted)
@@ -318,7 +369,12 @@ def _joined(name: str, several: pl.DataFrame, path: Path, height: int) -> pl.Ser
 
 
 def _select(frame: pl.DataFrame, expressions: list[pl.Expr]) -> pl.DataFrame:
-    """Evaluates expressions on all cores; Polars' default engine takes one for each expression."""
-    if frame.height < _ENOUGH_TO_SHARE:
-        return frame.select(expressions)
-    return frame.lazy().select(expressions).collect(engine="streaming")
+    return _collect(frame.lazy().select(expressions), frame.height)
+
+
+def _collect(query: pl.LazyFrame, lines: int) -> pl.DataFrame:
+    """Evaluates on all cores; Polars' default engine takes one for each expression."""
+    import polars as pl
+
+    alone = lines < _ENOUGH_TO_SHARE or pl.thread_pool_size() == 1
+    return query.collect(engine="in-memory" if alone else "streaming")

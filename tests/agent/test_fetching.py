@@ -45,6 +45,8 @@ class Consumer:
         self.mine = {LOUD, QUIET}
         self.heard_at: int | None = None
         self.starts = self.faults = 0
+        #: How many lines of a partition are in Kafka, and not here yet.
+        self.ahead: dict[TopicPartition, int] = defaultdict(int)
         self.fetching: Fetching
         self._coordinator = SimpleNamespace(generation=7)
         self.answers = asyncio.Event()
@@ -98,7 +100,7 @@ class Consumer:
         return self.sent[place]
 
     def highwater(self, place: TopicPartition) -> int:
-        return self.sent[place]
+        return self.sent[place] + self.ahead[place]
 
     last_stable_offset = highwater
 
@@ -179,6 +181,19 @@ async def test_lines_of_a_quiet_partition_join_the_batch_that_waits(
         assert offsets(batch)[1] == [0, 1, 2, 3]
         pipeline.may_go.set()
         assert offsets(await pipeline.given.get()) == {0: list(range(10, 20))}
+
+
+async def test_a_partition_is_busy_by_what_waits_in_kafka_not_by_what_has_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with reading(monkeypatch, "batch.max_lines=10") as (consumer, pipeline):
+        # The mark of a transaction makes no partition busy.
+        consumer.ahead |= {LOUD: 501, QUIET: 1}
+        consumer.feed(LOUD, 4)
+        consumer.feed(QUIET, 2)
+        batch = await pipeline.given.get()
+        assert offsets(batch) == {0: [0, 1, 2, 3], 1: [0, 1]}
+        assert {partition.place for partition in batch.busy} == {LOUD}
 
 
 async def test_a_quiet_partition_that_gets_loud_joins_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -10,7 +11,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from agent.metrics import Metrics
 from agent.partition import Assignment, Batch, Chunk
-from agent.pipeline import Pipeline
+from agent.pipeline import Pipeline, _can_wait
 from agent.publishing import Outputs
 from crosyslog.errors import CrosyslogError
 
@@ -29,6 +30,23 @@ def batch(assignment: Assignment, offset: int) -> Batch:
     found = Batch(assignment)
     found.add(Chunk(assignment.partitions[PLACE], [line]))
     return found
+
+
+@pytest.mark.parametrize(
+    ("lines", "messages", "waits"),
+    [(20_000, 200, True), (300_000, 200, False), (20_000, 60_000, False)],
+    ids=["there is room", "many lines", "many messages"],
+)
+def test_full_batches_wait_to_be_delivered_together_until_they_are_many(
+    lines: int, messages: int, waits: bool
+) -> None:
+    batch: Any = SimpleNamespace(
+        assignment=SimpleNamespace(closing=False), full=True, express=False, lines=lines
+    )
+    done: Any = SimpleNamespace(batch=batch, outcomes=[SimpleNamespace(messages=[None] * messages)])
+    assert _can_wait([done]) is waits
+    batch.assignment.closing = True
+    assert not _can_wait([done])
 
 
 async def test_a_stop_does_not_wait_for_a_pipeline_that_has_failed() -> None:
