@@ -89,6 +89,8 @@ class App:
         self._fetching: Fetching | None = None
         self._delivery: Delivery | None = None
         self._loader: threading.Thread | None = None
+        kafka = settings.kafka
+        self.metrics.describe(kafka.resolved_topic, kafka.resolved_group, self.not_ready)
 
     @property
     def stopping(self) -> bool:

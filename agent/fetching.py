@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from agent.delivery import Delivery
     from agent.metrics import Metrics
-    from agent.partition import Batch
+    from agent.partition import Batch, Partition
     from agent.setting_parts import BatchSettings, KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,9 @@ _JOIN_SECONDS = 0.1
 
 #: A broker answers an empty fetch after half a second; without an answer for this long it is away.
 _SILENCE_SECONDS = 5.0
+
+#: For the ends of the partitions, which are asked for each second.
+_ENDS_SECONDS = 5.0
 
 #: New partitions are found, and a topic that was made anew, after at most this long.
 _METADATA_SECONDS = 30.0
@@ -200,23 +203,19 @@ class Fetching:
         if assignment is None or consumer is None or not assignment.active:
             return
         unread = 0
-        for tp, partition in assignment.partitions.items():
-            position = partition.delivered
+        for partition, end in (await _ends(consumer, assignment)).items():
+            tp, position = partition.place, partition.delivered
             try:
-                end, stable = consumer.highwater(tp), consumer.last_stable_offset(tp)
                 if position == partition.read:
                     # Nothing is in flight, so the position is behind what holds no lines, too:
                     # the marks of transactions.
                     position = max(position, await consumer.position(tp))
             except (AssertionError, KafkaError):
                 return
-            if end is not None:
-                lag = max(0, end - position)
-                # Behind a transaction that is open, nothing can be read yet.
-                unread += max(
-                    0, (end if stable is None else stable) - max(partition.read, position)
-                )
-                self._metrics.consumer_lag.labels(tp.topic, tp.partition).set(lag)
+            if assignment is not self.assignment:
+                return
+            unread += max(0, end - max(partition.read, position))
+            self._metrics.consumer_lag.labels(tp.topic, tp.partition).set(max(0, end - position))
         if not unread or self._gathering.waits:
             self._gathering.fetched_at = monotonic()
         elif monotonic() - self._gathering.fetched_at > _STUCK_SECONDS:
@@ -384,6 +383,22 @@ class Fetching:
             "%s/%d: %d offsets were removed by retention before they were read",
             tp.topic, tp.partition, offsets,
         )  # fmt: skip
+
+
+async def _ends(consumer: AIOKafkaConsumer, assignment: Assignment) -> dict[Partition, int]:
+    """How far each partition can be read; none of them where the brokers do not tell.
+
+    They are asked: what came with the last lines is old where none are fetched. Behind a
+    transaction that is open, nothing can be read yet.
+    """
+    if not assignment.partitions:
+        return {}
+    try:
+        async with asyncio.timeout(_ENDS_SECONDS):
+            ends = await consumer.end_offsets(list(assignment.partitions))
+    except (KafkaError, OSError):
+        return {}
+    return {assignment.partitions[tp]: end for tp, end in ends.items()}
 
 
 def _generation(consumer: AIOKafkaConsumer) -> int:

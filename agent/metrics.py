@@ -23,7 +23,7 @@ import crosyslog
 from agent.reasons import REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from prometheus_client.metrics_core import Metric
@@ -61,6 +61,21 @@ class LineHistogram(Collector):
         totals = np.cumsum(self._counts).tolist()
         buckets = list(zip(self._labels, map(float, totals), strict=True))
         yield HistogramMetricFamily(self._name, self._documentation, buckets, self._sum)
+
+
+class ReadyCollector(Collector):
+    """Whether the agent is ready, asked when it is read."""
+
+    def __init__(self, not_ready: Callable[[], str | None]) -> None:
+        self._not_ready = not_ready
+
+    def collect(self) -> Iterable[Metric]:
+        """1 or 0."""
+        yield GaugeMetricFamily(
+            "crosyslog_ready",
+            "1 where lines can be read, scored and delivered, as /readyz says, else 0.",
+            float(self._not_ready() is None),
+        )
 
 
 class CacheCollector(Collector):
@@ -194,6 +209,21 @@ class Metrics:
         self._model_info.labels(
             manifest.target, manifest.version, "true" if model.adapted else "false"
         ).set(1)
+
+    def describe(self, topic: str, group: str, not_ready: Callable[[], str | None]) -> None:
+        """Says what the agent reads, and from now on whether it is ready.
+
+        Args:
+            topic: that is read.
+            group: as whose member.
+            not_ready: why it is not ready; none if it is.
+        """
+        info = Gauge(
+            "crosyslog_agent_info", "1 for the topic that is read, and the consumer group.",
+            ["topic", "group"], registry=self.registry,
+        )  # fmt: skip
+        info.labels(topic, group).set(1)
+        self.registry.register(ReadyCollector(not_ready))
 
     def watch_cache(self, cache: EmbeddingCache) -> None:
         """Adds the counts of an embedding cache."""

@@ -100,3 +100,10 @@ async def test_what_fails_while_the_model_is_loaded_is_raised(settings: Settings
 
     with pytest.raises(EncoderError, match="no such encoder"):
         await App(settings, load).run()
+
+
+def test_it_says_what_it_reads_and_whether_it_is_ready(settings: Settings) -> None:
+    registry = App(settings).metrics.registry
+    labels = {"topic": "tiny-logs", "group": "crosyslog-tiny-logs"}
+    assert registry.get_sample_value("crosyslog_agent_info", labels) == 1
+    assert registry.get_sample_value("crosyslog_ready") == 0

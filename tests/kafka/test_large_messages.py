@@ -66,7 +66,7 @@ async def test_the_texts_of_an_event_that_is_too_large_are_cut(
     )
     async with running(settings) as app:
         await until(lambda: scored(app) == len(lines))
-        assert app.not_ready() is None
+        assert value(app, "crosyslog_ready") == 1
 
     events = [json.loads(one.value) for one in await messages(servers, f"{topic}.anomalies")]
     once = {event["source"]["offset"]: event for event in events}
