@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -193,7 +192,7 @@ def measure_cold(
 def torch_encode() -> Encode:
     """The shipped encoder run by torch, 32 texts at a time."""
     from crosyslog.encoder import DEFAULT_ENCODER
-    from crosyslog.encoders.bert_encoder import padded, pool
+    from crosyslog.encoders.bert_encoder import padded
     from crosyslog.encoders.saved_bert import find_bert, read_tokenizer
     from crosyslog.encoders.torch_forward import load_torch
 
@@ -206,7 +205,7 @@ def torch_encode() -> Encode:
         for start in range(0, len(texts), 32):
             tokens = tokenizer.encode_batch(texts[start : start + 32])
             ids_BL, mask_BL = padded([encoding.ids for encoding in tokens], bert.padding)
-            vectors.append(pool(forward(ids_BL, mask_BL), mask_BL, bert.pooling))
+            vectors.append(forward(ids_BL, mask_BL))
         return np.concatenate(vectors)
 
     return encode
@@ -216,10 +215,9 @@ def through_cache(encoder: Encoder, folder: Path) -> Encode:
     """An encoder behind a cache that knows nothing yet, every time it is asked."""
     from crosyslog.embedding_cache import EmbeddingCache
 
-    fresh = count()
-
     def encode(texts: list[str]) -> NDArray[np.float32]:
-        cache = EmbeddingCache(folder / f"cold-{encoder.id.replace(':', '-')}-{next(fresh)}")
+        # Encoders of one numeric class share an id, and would find each other's vectors.
+        cache = EmbeddingCache(Path(tempfile.mkdtemp(prefix="cold-", dir=folder)))
         try:
             return cache.vectors(texts, encoder)
         finally:

@@ -1,4 +1,4 @@
-"""Texts to vectors around what runs the BERT: tokens, batches, pooling.
+"""Texts to vectors around what runs the BERT: tokens and batches.
 
 Shapes: B texts, L tokens, D dimensions of a vector.
 """
@@ -18,9 +18,9 @@ from crosyslog.encoders.saved_bert import fingerprint, read_tokenizer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crosyslog.encoders.saved_bert import Pooling, SavedBert
+    from crosyslog.encoders.saved_bert import SavedBert
 
-#: The last layer's vectors [B, L, D] of tokens [B, L]; where the mask [B, L] is 0 is padding.
+#: A unit vector [B, D] a text from its tokens [B, L]; where the mask [B, L] is 0 is padding.
 Forward = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 
 #: Texts of one pass. On a CPU more are no faster, short texts stay beside short ones, and the
@@ -48,7 +48,6 @@ class BertEncoder:
         self.name = bert.name
         self.dim = bert.dim
         self.device = device
-        self._pooling = bert.pooling
         self._padding = bert.padding
         self._batch = _BATCH if device == "cpu" else _BATCH_ON_GPU
         self._tokenizer = read_tokenizer(bert)
@@ -72,7 +71,7 @@ class BertEncoder:
 
         def run(rows: list[int]) -> None:
             ids_BL, mask_BL = padded([tokens[row] for row in rows], self._padding)
-            vectors[rows] = pool(self._forward(ids_BL, mask_BL), mask_BL, self._pooling)
+            vectors[rows] = self._forward(ids_BL, mask_BL)
 
         # The longest first, so that no worker is left alone with it at the end.
         side_by_side = map if self._workers is None else self._workers.map
@@ -106,19 +105,3 @@ def padded(
         ids_BL[row, : len(ids)] = ids
         mask_BL[row, : len(ids)] = 1
     return ids_BL, mask_BL
-
-
-def pool(
-    hidden_BLD: NDArray[np.float32], mask_BL: NDArray[np.int64], pooling: Pooling
-) -> NDArray[np.float32]:
-    """One unit vector [B, D] a text, of those of its tokens."""
-    mask_BL1 = mask_BL[:, :, None]
-    if pooling == "cls":
-        pooled_BD = hidden_BLD[:, 0]
-    elif pooling == "max":
-        pooled_BD = np.where(mask_BL1, hidden_BLD, -np.inf).max(axis=1)
-    else:
-        weights_BL1 = mask_BL1.astype(np.float32)
-        pooled_BD = (hidden_BLD * weights_BL1).sum(axis=1) / weights_BL1.sum(axis=1)
-    length_B1 = np.linalg.norm(pooled_BD, axis=1, keepdims=True)
-    return np.asarray(pooled_BD / np.maximum(length_B1, 1e-12), dtype=np.float32)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from crosyslog.encoders.bert_encoder import Forward
     from crosyslog.encoders.bert_graph import Graph, Ranges
-    from crosyslog.encoders.saved_bert import SavedBert
+    from crosyslog.encoders.saved_bert import Pooling, SavedBert
 
 #: What ranges are measured on: templates of all kinds of logs, from the simulator.
 _CALIBRATION = Path(__file__).parent / "calibration.txt"
@@ -59,9 +59,25 @@ def load_onnx(
 
     def forward(ids_BL: NDArray[np.int64], mask_BL: NDArray[np.int64]) -> NDArray[np.float32]:
         (hidden_BLD,) = session.run(ids_BL, mask_BL)
-        return hidden_BLD
+        return _pooled(hidden_BLD, mask_BL, bert.pooling)
 
     return forward, digest(weights), _threads()
+
+
+def _pooled(
+    hidden_BLD: NDArray[np.float32], mask_BL: NDArray[np.int64], pooling: Pooling
+) -> NDArray[np.float32]:
+    """One unit vector [B, D] a text, of those of its tokens."""
+    mask_BL1 = mask_BL[:, :, None]
+    if pooling == "cls":
+        pooled_BD = hidden_BLD[:, 0]
+    elif pooling == "max":
+        pooled_BD = np.where(mask_BL1, hidden_BLD, -np.inf).max(axis=1)
+    else:
+        weights_BL1 = mask_BL1.astype(np.float32)
+        pooled_BD = (hidden_BLD * weights_BL1).sum(axis=1) / weights_BL1.sum(axis=1)
+    length_B1 = np.linalg.norm(pooled_BD, axis=1, keepdims=True)
+    return np.asarray(pooled_BD / np.maximum(length_B1, 1e-12), dtype=np.float32)
 
 
 class _Session:

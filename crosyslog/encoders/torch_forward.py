@@ -12,9 +12,10 @@ from crosyslog.errors import EncoderError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from crosyslog.encoders.bert_encoder import Forward
-    from crosyslog.encoders.saved_bert import SavedBert
+    from crosyslog.encoders.saved_bert import Pooling, SavedBert
 
 
 def load_torch(bert: SavedBert, precision: str, device: str) -> tuple[Forward, str]:
@@ -64,10 +65,28 @@ def load_torch(bert: SavedBert, precision: str, device: str) -> tuple[Forward, s
     def forward(ids_BL: NDArray[np.int64], mask_BL: NDArray[np.int64]) -> NDArray[np.float32]:
         # The callers compute their small models with one thread: a BERT uses them all.
         with torch_threads(threads), torch.inference_mode(), autocast:
+            mask = torch.from_numpy(mask_BL).to(device)
             hidden_BLD = model(
-                input_ids=torch.from_numpy(ids_BL).to(device),
-                attention_mask=torch.from_numpy(mask_BL).to(device),
+                input_ids=torch.from_numpy(ids_BL).to(device), attention_mask=mask
             ).last_hidden_state
-            return np.asarray(hidden_BLD.float().cpu().numpy(), dtype=np.float32)
+        with torch_threads(threads), torch.inference_mode():
+            # Where it was computed: a vector a token would take longer to come here than to make.
+            pooled_BD = _pooled(hidden_BLD.float(), mask, bert.pooling)
+            return np.asarray(pooled_BD.cpu().numpy(), dtype=np.float32)
 
     return forward, name
+
+
+def _pooled(hidden_BLD: Tensor, mask_BL: Tensor, pooling: Pooling) -> Tensor:
+    """One unit vector [B, D] a text, of those of its tokens."""
+    import torch
+
+    mask_BL1 = mask_BL[:, :, None]
+    if pooling == "cls":
+        pooled_BD = hidden_BLD[:, 0]
+    elif pooling == "max":
+        pooled_BD = hidden_BLD.masked_fill(mask_BL1 == 0, -torch.inf).amax(dim=1)
+    else:
+        weights_BL1 = mask_BL1.float()
+        pooled_BD = (hidden_BLD * weights_BL1).sum(dim=1) / weights_BL1.sum(dim=1)
+    return torch.nn.functional.normalize(pooled_BD, dim=1, eps=1e-12)

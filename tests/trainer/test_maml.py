@@ -40,7 +40,7 @@ def tiny_parameters(seed: int = 0, members: int = 1) -> Parameters:
 
 def rates_for(parameters: Parameters, rate: float = 0.5) -> Parameters:
     return {
-        name: torch.full((len(value),), rate, dtype=torch.float64)
+        name: torch.full((len(value),), rate, dtype=torch.float64, device=value.device)
         for name, value in parameters.items()
     }
 
