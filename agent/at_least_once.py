@@ -59,7 +59,7 @@ class AtLeastOnce(Delivery):
             try:
                 if self._producer is None:
                     self._producer = await start_producer(self._settings)
-                await send_all(self._producer, messages)
+                await send_all(self._producer, messages, self.largest)
             except (KafkaError, OSError, SettingError) as error:
                 await self.stop()
                 if isinstance(error, TooLargeError):

@@ -201,7 +201,7 @@ def replay_dlq(
         if looping:
             said += f"; {looping:,} stay that went back {most_replays} times before"
         if incomplete:
-            said += f"; {incomplete:,} stay whose value was too large for the dead letters' topic"
+            said += f"; {incomplete:,} stay whose value is too large for a topic"
         typer.echo(said)
 
 

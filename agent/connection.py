@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    InvalidConfigurationError,
+    KafkaError,
+    PolicyViolationError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from agent.logs import quiet_client
 from agent.tokens import token_provider
@@ -32,7 +38,7 @@ _RETRY_SECONDS = 0.5
 
 #: How large a message, or a batch of them, a topic takes. A dead letter has headers beside its
 #: line's own.
-_LIMIT, _HEADERS_BYTES = "max.message.bytes", 65_536
+_LIMIT, _HEADERS_BYTES, _LARGEST = "max.message.bytes", 65_536, 2**31 - 1
 
 #: Kafka's word for where a configuration comes from: it was set for this topic.
 _SET_FOR_TOPIC = 1
@@ -125,8 +131,7 @@ async def _prepare(admin: AIOKafkaAdminClient, settings: KafkaSettings) -> None:
     partitions = described["partitions"]
     limit = await _largest_message(admin, topic)
     for output in missing:
-        new = NewTopic(output, len(partitions), len(partitions[0]["replicas"]), topic_configs=limit)
-        await _create(admin, new, where)
+        await _create(admin, output, len(partitions), len(partitions[0]["replicas"]), limit, where)
 
 
 async def _largest_message(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
@@ -139,16 +144,25 @@ async def _largest_message(admin: AIOKafkaAdminClient, topic: str) -> dict[str, 
     ((*_, entries),) = response.resources
     for name, value, _read_only, source, *_rest in entries:
         if name == _LIMIT and source == _SET_FOR_TOPIC:
-            return {_LIMIT: str(int(value) + _HEADERS_BYTES)}
+            return {_LIMIT: str(min(int(value) + _HEADERS_BYTES, _LARGEST))}
     return {}
 
 
-async def _create(admin: AIOKafkaAdminClient, new: NewTopic, where: str) -> None:
-    response = await admin.create_topics([new])
-    topic, partitions = new.name, new.num_partitions
-    for _, code, *_ in response.topic_errors:
+async def _create(
+    admin: AIOKafkaAdminClient,
+    topic: str,
+    partitions: int,
+    replicas: int,
+    limit: dict[str, str],
+    where: str,
+) -> None:
+    new = NewTopic(topic, partitions, replicas, topic_configs=limit)
+    for _, code, *_ in (await admin.create_topics([new])).topic_errors:
         error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:
+        if limit and error in {InvalidConfigurationError, PolicyViolationError}:
+            # The brokers allow no such size: what does not fit goes in a smaller form.
+            await _create(admin, topic, partitions, replicas, {}, where)
+        elif code and error is not TopicAlreadyExistsError:
             raise BrokerError(
                 f"the topic {topic!r} does not exist and cannot be created "
                 f"({error.__name__}): create it with `kafka-topics.sh --bootstrap-server {where} "

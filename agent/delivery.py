@@ -54,6 +54,8 @@ class Delivery(ABC):
 
     def __init__(self, metrics: Metrics, commit_interval: float) -> None:
         self.metrics = metrics
+        #: By topic, how large a batch may be, where that was learned.
+        self.largest: dict[str, int] = {}
         self._interval = commit_interval
         self._waiting_since: float | None = None
         self._alone = asyncio.Lock()

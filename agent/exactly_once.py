@@ -11,13 +11,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from agent.delivery import Delivery, PartitionLostError
-from agent.publishing import TooLargeError, fitted, send_all, start_producer, stop_producer
+from agent.publishing import (
+    SlowError,
+    TooLargeError,
+    fitted,
+    send_all,
+    start_producer,
+    stop_producer,
+)
 from crosyslog.errors import SettingError
 
 if TYPE_CHECKING:
@@ -40,6 +46,11 @@ _RETRY_BACKOFF_MS = 5
 #: After this long without an end, the broker aborts a transaction and fences its producer. An
 #: agent that was killed holds readers back for as long, unless another one takes its partitions.
 _TRANSACTION_TIMEOUT_MS = 30_000
+
+#: How long it may take to send what one transaction holds, which has to end before that timeout;
+#: how much it holds at most, and at least where brokers are slow; and how it grows again.
+_SEND_SECONDS = 20.0
+_MOST_BYTES, _LEAST_BYTES, _GROWTH = 16 * 1024 * 1024, 64 * 1024, 1.1
 
 #: To abort what is open is a courtesy to readers: the next producer's start does it too.
 _ABORT_SECONDS = 1.0
@@ -68,6 +79,7 @@ class ExactlyOnce(Delivery):
         self._group = settings.resolved_group
         self._committed = committed
         self._producers: dict[TopicPartition, AIOKafkaProducer] = {}
+        self._most_bytes = _MOST_BYTES
 
     async def open(self, places: Iterable[TopicPartition]) -> None:
         """Starts a producer for each partition: no earlier owner can publish after that."""
@@ -88,13 +100,15 @@ class ExactlyOnce(Delivery):
             await _together(*(self._transact(outcome) for outcome in outcomes))
 
     async def _transact(self, outcome: Outcome) -> None:
-        """Brings one transaction to its end, however often that takes."""
+        """Brings an outcome to its end, in as many transactions, however often that takes."""
         place = outcome.partition.place
-        for failures in count():
+        left: Outcome | None = outcome
+        failures = 0
+        while left is not None:
+            piece, later = _parted(left, self._most_bytes)
             try:
-                if place not in self._producers and await self._resumed(outcome):
-                    return
-                await self._attempt(self._producers[place], outcome)
+                if place in self._producers or not await self._resumed(piece):
+                    await self._attempt(self._producers[place], piece)
             except ProducerFenced as error:
                 self.metrics.transactions.labels("fenced").inc()
                 await self._drop(place)
@@ -103,15 +117,21 @@ class ExactlyOnce(Delivery):
                 self.metrics.transactions.labels("aborted").inc()
                 await self._drop(place)
                 if isinstance(error, TooLargeError):
-                    outcome = outcome._replace(messages=fitted(outcome.messages, error))
+                    left = left._replace(messages=fitted(left.messages, error))
+                if isinstance(error, SlowError):
+                    # Nothing of it was committed, since that comes later: it may be less.
+                    self._most_bytes = max(_LEAST_BYTES, self._most_bytes // 2)
                 await self.pause("publish", error, failures)
+                failures += 1
             except BaseException:
                 # Cancelled in the middle, or a message that is never accepted.
                 await self._drop(place)
                 raise
             else:
                 self.metrics.transactions.labels("committed").inc()
-                return
+                piece.partition.committed = piece.next_offset
+                self._most_bytes = min(_MOST_BYTES, int(self._most_bytes * _GROWTH))
+                left, failures = later, 0
 
     async def _resumed(self, outcome: Outcome) -> bool:
         """Starts a producer after a failure; whether the transaction had been committed."""
@@ -119,7 +139,6 @@ class ExactlyOnce(Delivery):
         await self._start(place)
         found = await self._committed(place)
         if found == outcome.next_offset:
-            self.metrics.transactions.labels("committed").inc()
             return True
         if found != before:
             # Another owner has come by in the meantime, or somebody has set the group's offset.
@@ -141,7 +160,11 @@ class ExactlyOnce(Delivery):
     async def _publish(self, producer: AIOKafkaProducer, messages: Sequence[Message]) -> None:
         if messages:
             with self.metrics.time("publish"):
-                await send_all(producer, messages)
+                try:
+                    async with asyncio.timeout(_SEND_SECONDS):
+                        await send_all(producer, messages, self.largest)
+                except TimeoutError:
+                    raise SlowError(f"not all was sent within {_SEND_SECONDS:.0f} s") from None
 
     async def _start(self, place: TopicPartition) -> None:
         await self._drop(place)
@@ -162,6 +185,21 @@ class ExactlyOnce(Delivery):
             async with asyncio.timeout(_ABORT_SECONDS):
                 await producer.abort_transaction()
         await stop_producer(producer)
+
+
+def _parted(outcome: Outcome, most_bytes: int) -> tuple[Outcome, Outcome | None]:
+    """As much of an outcome as a transaction may hold, one message at least, and the rest."""
+    size = 0
+    for number, message in enumerate(outcome.messages):
+        size += message.bytes
+        if number and size > most_bytes:
+            first, rest = outcome.messages[:number], outcome.messages[number:]
+            # Lines between two messages came to nothing.
+            behind = first[-1].offset + 1
+            return outcome._replace(messages=first, next_offset=behind), outcome._replace(
+                messages=rest
+            )
+    return outcome, None
 
 
 async def _together(*work: Coroutine[Any, Any, None]) -> None:

@@ -386,9 +386,10 @@ class Fetching:
 
 
 async def _ends(consumer: AIOKafkaConsumer, assignment: Assignment) -> dict[Partition, int]:
-    """How far each partition can be read; none of them where the brokers do not tell.
+    """How far each partition can be read, as far as brokers tell.
 
-    They are asked: what came with the last lines is old where none are fetched. Behind a
+    They are asked: what came with the last lines is old where none are fetched. Where one partition
+    has no leader, the client gives no answer for any, and what came last has to do. Behind a
     transaction that is open, nothing can be read yet.
     """
     if not assignment.partitions:
@@ -397,8 +398,10 @@ async def _ends(consumer: AIOKafkaConsumer, assignment: Assignment) -> dict[Part
         async with asyncio.timeout(_ENDS_SECONDS):
             ends = await consumer.end_offsets(list(assignment.partitions))
     except (KafkaError, OSError):
-        return {}
-    return {assignment.partitions[tp]: end for tp, end in ends.items()}
+        ends = {}
+        with suppress(AssertionError):  # they were taken away a moment ago
+            ends = {tp: consumer.last_stable_offset(tp) for tp in assignment.partitions}
+    return {assignment.partitions[tp]: end for tp, end in ends.items() if end is not None}
 
 
 def _generation(consumer: AIOKafkaConsumer) -> int:

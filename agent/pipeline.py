@@ -42,9 +42,8 @@ _WAITING = 1
 _JUDGED = 3
 
 #: Lines that are delivered together under full load, and how long is waited for them: transactions
-#: take the time of the broker and of the loop by their number. And how many messages, which are
-#: memory.
-_TOGETHER, _PATIENCE_SECONDS, _MESSAGES_TOGETHER = 300_000, 0.8, 50_000
+#: take the time of the broker and of the loop by their number. And how many bytes of messages.
+_TOGETHER, _PATIENCE_SECONDS, _BYTES_TOGETHER = 300_000, 0.8, 32 * 1024 * 1024
 
 #: How long a full batch is scored at most: a line of a quiet partition may wait for it.
 _SCORING_SECONDS = 0.2
@@ -61,12 +60,16 @@ class _Done(NamedTuple):
         judged: its judgement.
         times: of each of its own lines, when it came to Kafka, in milliseconds since 1970.
         outcomes: what it came to, a partition each.
+        anomalies: how many events these hold.
+        bytes: of their messages.
     """
 
     batch: Batch
     judged: Judged
     times: NDArray[np.int64]
     outcomes: list[Outcome]
+    anomalies: int
+    bytes: int
 
 
 class Pipeline:
@@ -206,8 +209,12 @@ class Pipeline:
         judged = self.judge.judge(lines, assignment.states, lambda: assignment.active)
         assignment.states = judged.states
         outcomes = self._outcomes(batch, records, judged)
-        batch.chunks.clear()  # the records are memory
-        return _Done(batch, judged, times, outcomes)
+        anomalies = len(judged.events)
+        size = sum(message.bytes for one in outcomes for message in one.messages)
+        # The records are memory, and so is what has become messages.
+        batch.chunks.clear()
+        judged.events.clear()
+        return _Done(batch, judged, times, outcomes, anomalies, size)
 
     def _outcomes(self, batch: Batch, records: Sequence[Record], judged: Judged) -> list[Outcome]:
         """What the lines of each partition came to, in their order."""
@@ -248,7 +255,9 @@ class Pipeline:
                         one = await self._judged.get()
                     last = one is None
                     held += [one] if one is not None else []
-                    due = last or not _can_wait(held)
+                    # A batch that is there at once is taken whatever the time: the clock decides.
+                    late = deadline is not None and asyncio.get_running_loop().time() >= deadline
+                    due = last or late or not _can_wait(held)
                 if due:
                     await self._deliver_all(held)
                     deadline = None
@@ -310,7 +319,7 @@ class Pipeline:
     def _count(self, done: _Done) -> None:
         judged, metrics = done.judged, self._metrics
         metrics.lines_scored.inc(len(judged.scores))
-        metrics.anomalies.inc(len(judged.events))
+        metrics.anomalies.inc(done.anomalies)
         metrics.novel_lines.inc(judged.novel)
         metrics.unsplit_lines.inc(judged.unsplit)
         metrics.score.observe(judged.scores)
@@ -348,8 +357,7 @@ def _can_wait(held: Sequence[_Done]) -> bool:
     if batch.assignment.closing or not (batch.full or batch.express):
         return False
     lines = sum(one.batch.lines for one in held)
-    messages = sum(len(outcome.messages) for one in held for outcome in one.outcomes)
-    return lines < _TOGETHER and messages < _MESSAGES_TOGETHER
+    return lines < _TOGETHER and sum(one.bytes for one in held) < _BYTES_TOGETHER
 
 
 def _merged(outcomes: Iterable[Outcome]) -> list[Outcome]:

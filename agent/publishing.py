@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
@@ -12,7 +12,7 @@ from agent.connection import client_options, stop_within
 from crosyslog.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from agent.setting_parts import KafkaSettings
 
@@ -27,9 +27,12 @@ _BATCH_BYTES = 256 * 1024
 _MAX_REQUEST_BYTES = 32 * 1024 * 1024
 
 
-#: A client asks for a partition that is gone for ever. A new one knows what there is; after longer
-#: than this, the broker aborts the transaction anyway.
-_SEND_SECONDS = 25.0
+#: Without an acknowledgement for this long, a client asks for a partition that is gone for ever, or
+#: a broker is; a new client knows what there is.
+_SILENCE_SECONDS = 25.0
+
+#: What a message takes beside key, value and headers, more or less.
+_FRAME_BYTES = 64
 
 
 class Outputs(NamedTuple):
@@ -50,7 +53,6 @@ class Message(NamedTuple):
         value: JSON of an event, or a dead letter as it came.
         headers: names and values.
         smaller: makes what is sent in its place where it is too large for the topic.
-        alone: whether it is sent in a batch of its own.
     """
 
     id: str
@@ -60,46 +62,55 @@ class Message(NamedTuple):
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = ()
     smaller: Callable[[Message], Message] | None = None
-    alone: bool = False
+
+    @property
+    def offset(self) -> int:
+        """Of the line that it is about."""
+        return int(self.id.rpartition("/")[2])
+
+    @property
+    def bytes(self) -> int:
+        """Its size, before compression."""
+        headers = sum(len(name) + len(content or b"") for name, content in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers + _FRAME_BYTES
 
 
 class TooLargeError(KafkaError):  # type: ignore[misc]  # aiokafka has no types
-    """The broker will not take some messages in the batches that they were sent in.
+    """The broker does not take some messages as they were sent: see `fitted`.
 
     Attributes:
-        refused: batches of messages.
+        refused: those that were refused although they were sent alone. What was refused together
+            with others is to be sent again: in smaller batches, it may be taken.
     """
 
-    def __init__(self, refused: Sequence[Sequence[Message]]) -> None:
+    def __init__(self, topic: str, refused: Sequence[Message]) -> None:
         self.refused = refused
-        one = max((one for batch in refused for one in batch), key=_size)
-        super().__init__(
-            f"too large for the topic {one.topic!r}, the message about {one.id} of {_size(one)} "
-            "bytes, or those sent with it"
-        )
+        said = [f"the message about {one.id} of {one.bytes} bytes" for one in refused]
+        super().__init__(f"too large for the topic {topic!r}: {said[0] if said else 'a batch'}")
+
+
+class SlowError(KafkaError):  # type: ignore[misc]
+    """No message was acknowledged for a long time."""
 
 
 def fitted(messages: Iterable[Message], error: TooLargeError) -> list[Message]:
-    """The messages as they are to be sent after some were refused.
-
-    What was refused with others goes alone; what went alone, in a smaller form.
+    """The messages as they are to be sent after some were refused: those in their smaller form.
 
     Raises:
         BrokerError: there is no smaller form of one.
     """
-    together = {one.id for batch in error.refused if len(batch) > 1 for one in batch}
-    large = {batch[0].id for batch in error.refused if len(batch) == 1}
+    large = {message.id for message in error.refused}
     found = []
     for message in messages:
-        if message.id in large:
-            if message.smaller is None:
-                raise BrokerError(
-                    f"the message about {message.id} of {_size(message)} bytes is too large for "
-                    f"the topic {message.topic!r}: raise its max.message.bytes"
-                ) from error
-            found.append(message.smaller(message)._replace(smaller=None, alone=True))
+        if message.id not in large:
+            found.append(message)
+        elif message.smaller is not None:
+            found.append(message.smaller(message)._replace(smaller=None))
         else:
-            found.append(message._replace(alone=True) if message.id in together else message)
+            raise BrokerError(
+                f"the message about {message.id} of {message.bytes} bytes is too large for the "
+                f"topic {message.topic!r}: raise its max.message.bytes"
+            ) from error
     return found
 
 
@@ -139,63 +150,101 @@ async def stop_producer(producer: AIOKafkaProducer) -> None:
         await producer.client.close()
 
 
-async def send_all(producer: AIOKafkaProducer, messages: Sequence[Message]) -> None:
+async def send_all(
+    producer: AIOKafkaProducer, messages: Sequence[Message], largest: dict[str, int]
+) -> None:
     """Sends messages, those to one partition in their order, until every one is acknowledged.
 
     They go in batches of our own making: one by one, aiokafka takes ten times the time.
 
+    Args:
+        producer: that is started.
+        messages: to be sent.
+        largest: by topic, how large a batch may be, before compression; what is learned of it is
+            kept there.
+
     Raises:
-        TooLargeError: the broker will never accept some as they are: see `fitted`.
-        KafkaError, TimeoutError: one was not acknowledged; any of the others may have been.
+        TooLargeError: the broker will never accept some as they are.
+        SlowError: nothing was acknowledged for a long time.
+        KafkaError: one was not acknowledged; any of the others may have been.
     """
-    async with asyncio.timeout(_SEND_SECONDS):
-        await _send_all(producer, messages)
-
-
-async def _send_all(producer: AIOKafkaProducer, messages: Sequence[Message]) -> None:
     # Asked each time: a topic may be made anew, with another number of partitions.
     counts = {
         topic: len(await producer.partitions_for(topic))
         for topic in {message.topic for message in messages}
     }
-    sent = []
     by_place: dict[tuple[str, int], list[Message]] = {}
     for message in messages:
         place = message.partition % counts[message.topic]
         by_place.setdefault((message.topic, place), []).append(message)
+    sent: list[tuple[asyncio.Future[Any], Sequence[Message]]] = []
     for (topic, partition), some in by_place.items():
-        batch, first = producer.create_batch(), 0
-        for number, message in enumerate(some):
-            parted = number > first and (message.alone or some[number - 1].alone)
-            if not parted and _added(batch, message):
-                continue
-            answer = await producer.send_batch(batch, topic, partition=partition)
-            sent.append((answer, some[first:number]))
-            batch, first = producer.create_batch(), number
+        for batch, inside in _batches(producer, some, largest.get(topic, _BATCH_BYTES)):
+            # It waits for the batch before it, if that is for the same partition.
+            answer = await _in_time(producer.send_batch(batch, topic, partition=partition))
+            sent.append((answer, inside))
+    await _all_answered([answer for answer, _ in sent])
+    refused: list[Message] = []
+    topics = []
+    for answer, inside in sent:
+        error = answer.exception()
+        if isinstance(error, MessageSizeTooLargeError):
+            topics.append(inside[0].topic)
+            if len(inside) > 1:
+                size = sum(message.bytes for message in inside)
+                largest[topics[-1]] = min(largest.get(topics[-1], _BATCH_BYTES), size // 4)
+            else:
+                refused += inside
+    if topics:
+        raise TooLargeError(topics[0], refused)
+    for answer, _ in sent:
+        answer.result()
+
+
+def _batches(
+    producer: AIOKafkaProducer, messages: Sequence[Message], largest: int
+) -> Iterator[tuple[Any, Sequence[Message]]]:
+    """Batches of the client, and what is inside; a message that is larger has one of its own."""
+    first = size = 0
+    batch = producer.create_batch()
+    for number, message in enumerate(messages):
+        if number > first and (size + message.bytes > largest or not _added(batch, message)):
+            yield batch, messages[first:number]
+            batch, first, size = producer.create_batch(), number, 0
+        if number == first:
             _added(batch, message)
-        answer = await producer.send_batch(batch, topic, partition=partition)
-        sent.append((answer, some[first:]))
-    answers = await asyncio.gather(*(answer for answer, _ in sent), return_exceptions=True)
-    refused = [
-        some
-        for answer, (_, some) in zip(answers, sent, strict=True)
-        if isinstance(answer, MessageSizeTooLargeError)
-    ]
-    if refused:
-        raise TooLargeError(refused)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
+        size += message.bytes
+    yield batch, messages[first:]
 
 
-def _size(message: Message) -> int:
-    """Bytes of key, value and headers."""
-    headers = sum(len(name) + len(content or b"") for name, content in message.headers)
-    return len(message.key or b"") + len(message.value or b"") + headers
+async def _in_time(sending: Awaitable[asyncio.Future[Any]]) -> asyncio.Future[Any]:
+    try:
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            return await sending
+    except TimeoutError:
+        raise _slow() from None
 
 
-def _added(batch: object, message: Message) -> bool:
-    found = batch.append(  # type: ignore[attr-defined]  # aiokafka has no types
+async def _all_answered(answers: Sequence[asyncio.Future[Any]]) -> None:
+    """Waits for all, as long as one comes now and then; their errors are left to the caller."""
+    pending = {answer for answer in answers if not answer.done()}
+    while pending:
+        done, pending = await asyncio.wait(
+            pending, timeout=_SILENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not done:
+            for answer in answers:
+                # An error that comes later is nobody's any more.
+                answer.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise _slow()
+
+
+def _slow() -> SlowError:
+    return SlowError(f"no message was acknowledged for {_SILENCE_SECONDS:.0f} s")
+
+
+def _added(batch: Any, message: Message) -> bool:  # noqa: ANN401 - aiokafka has no types
+    found = batch.append(
         timestamp=None, key=message.key, value=message.value, headers=list(message.headers)
     )
     return found is not None

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from agent.connection import client_options
 from agent.dead_letters import PREFIX, REPLAYS, VALUE_LEFT_OUT
-from agent.publishing import Message, send_all, start_producer, stop_producer
+from agent.publishing import Message, TooLargeError, send_all, start_producer, stop_producer
 from crosyslog.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class Replay(NamedTuple):
     Attributes:
         sent: how many went back, or would have.
         looping: how many stay, since they had gone back too often.
-        incomplete: how many stay, since their value was too large for the topic of dead letters.
+        incomplete: how many stay, since their value was too large for the topic of dead letters, or
+            is for the one that they would go back to.
     """
 
     sent: int
@@ -69,13 +70,18 @@ async def replay(
         isolation_level="read_committed",
     )
     producer: AIOKafkaProducer | None = None
+    largest: dict[str, int] = {}
+
+    async def start() -> AIOKafkaProducer:
+        return await start_producer(
+            kafka, transactional_id=f"{group}-{source}", retry_backoff_ms=20
+        )
+
     sent = looping = incomplete = 0
     try:
         if not dry_run:
             # Before the committed offsets are read: of two at once, the second ends the first.
-            producer = await start_producer(
-                kafka, transactional_id=f"{group}-{source}", retry_backoff_ms=20
-            )
+            producer = await start()
         places = await _places(kafka, source)
         await consumer.start()
         consumer.assign(places)
@@ -91,16 +97,24 @@ async def replay(
             ]
             whole = [record for record in records if not _header(record, VALUE_LEFT_OUT)]
             back = [record for record in whole if _times(record) < most_replays]
-            sent, looping = sent + len(back), looping + len(whole) - len(back)
-            incomplete += len(records) - len(whole)
-            if producer is not None and found:
-                # What has come meanwhile is for the next time.
-                behind = {
-                    place: min(some[-1].offset + 1, ends[place]) for place, some in found.items()
-                }
-                async with producer.transaction():
-                    await send_all(producer, _messages(back, kafka.resolved_topic))
-                    await producer.send_offsets_to_transaction(behind, group)
+            looping += len(whole) - len(back)
+            messages = _messages(back, kafka.resolved_topic)
+            # What has come meanwhile is for the next time.
+            behind = {place: min(some[-1].offset + 1, ends[place]) for place, some in found.items()}
+            while producer is not None and behind:
+                try:
+                    async with producer.transaction():
+                        await send_all(producer, messages, largest)
+                        await producer.send_offsets_to_transaction(behind, group)
+                    break
+                except TooLargeError as error:
+                    # In smaller batches; and without what is too large alone, which stays.
+                    refused = {message.id for message in error.refused}
+                    messages = [message for message in messages if message.id not in refused]
+                    await stop_producer(producer)
+                    producer = await start()
+            sent += len(messages)
+            incomplete += len(records) - len(whole) + len(back) - len(messages)
     except (KafkaError, OSError, TimeoutError) as error:
         raise BrokerError(
             f"cannot replay {source} at {kafka.bootstrap_servers}: {type(error).__name__}: "

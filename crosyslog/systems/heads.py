@@ -70,6 +70,8 @@ def short_cut(pattern: str, wanted: frozenset[str]) -> ShortCut | None:
     syntax = _INERT.sub("", body)
     if _FLAGS.search(syntax) or set("[]\\") & set(syntax) or _alternates(syntax):
         return None
+    if _repeats_repetitions([part[0] for part in _PART.finditer(body)]):
+        return None
     before, after = _halves(body, wanted)
     return ShortCut(
         f"{start[0]}{''.join(before)}" if before else "",
@@ -108,6 +110,22 @@ def _has_length(parts: list[str]) -> bool:
             return True
         depth += part.startswith("(") - (part == ")")
     return False
+
+
+def _repeats_repetitions(parts: list[str]) -> bool:
+    """Whether a repetition has another one behind it, or nothing but the start before it.
+
+    A `?` behind one makes it lazy, which is no other.
+    """
+    times = [bool(_TIMES.fullmatch(part)) for part in parts]
+    if times[:1] == [True]:
+        return True
+    if any(map(all, zip(times, times[1:], times[2:], strict=False))):
+        return True
+    return any(
+        one and other and part != "?"
+        for one, other, part in zip(times, times[1:], parts[1:], strict=False)
+    )
 
 
 def _alternates(syntax: str) -> bool:

@@ -166,7 +166,7 @@ def test_replay_says_what_went_back_and_what_stays(
     assert terminal.run(app, ["replay-dlq", "--topic", "x", "--dry-run"]) == 0
     assert (
         "oversized     1,200 would go back to x; 3 stay that went back 3 times before; 2 stay "
-        "whose value was too large for the dead letters' topic\n"
+        "whose value is too large for a topic\n"
     ) in capfd.readouterr().out
     assert terminal.run(app, ["replay-dlq", "--topic", "x", "--reason", "oversized", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["reasons"] == {

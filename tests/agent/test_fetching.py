@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import (
     IllegalStateError,
+    KafkaTimeoutError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
 )
@@ -42,6 +44,7 @@ class Consumer:
         self.sent: dict[TopicPartition, int] = defaultdict(int)
         self.committed_at: dict[TopicPartition, int | None] = {LOUD: 0, QUIET: 0}
         self.fault: Exception | None = None
+        self.ends_fault: Exception | None = None
         self.mine = {LOUD, QUIET}
         self.heard_at: int | None = None
         self.starts = self.faults = 0
@@ -88,6 +91,8 @@ class Consumer:
         self._joining = asyncio.create_task(listener.on_partitions_assigned(self.mine))
 
     async def end_offsets(self, places: Iterable[TopicPartition]) -> dict[Any, int]:
+        if self.ends_fault is not None:
+            raise self.ends_fault
         return {place: self.sent[place] for place in places}
 
     async def beginning_offsets(self, places: Iterable[TopicPartition]) -> dict[Any, int]:
@@ -303,6 +308,26 @@ async def test_a_client_that_hears_nothing_is_made_anew(monkeypatch: pytest.Monk
         await pipeline.given.get()
         pipeline.may_go.set()
         consumer.heard_at = 1_000
+        while consumer.starts < 2:
+            await asyncio.sleep(0.05)
+            await consumer.fetching.measure_lag()
+
+
+async def test_without_an_answer_for_one_partition_the_others_are_watched_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.fetching._STUCK_SECONDS", 0.2)
+    async with reading(monkeypatch) as (consumer, pipeline):
+        consumer.feed(LOUD, 1)
+        await pipeline.given.get()
+        pipeline.may_go.set()
+        # One has no leader, so that the client tells nothing of any; lines wait in the other.
+        consumer.ends_fault = KafkaTimeoutError()
+        consumer.ahead[LOUD] = 100
+        consumer.heard_at = int(time.time() * 1000) + 60_000
+        await consumer.fetching.measure_lag()
+        lag = consumer.fetching._metrics.consumer_lag.labels(TOPIC, 0)
+        assert lag._value.get() >= 100
         while consumer.starts < 2:
             await asyncio.sleep(0.05)
             await consumer.fetching.measure_lag()

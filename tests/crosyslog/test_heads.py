@@ -107,6 +107,10 @@ def test_texts_alone_are_those_of_all_fields(system: System, data: st.DataObject
         pytest.param(r"(?s)^a(?P<message>[^b]*)$", id="not any message"),
         pytest.param(r"(?s)^[a[b|c]](?P<message>.*)$", id="a class in a class"),
         pytest.param(r"(?s)^\pL|b(?P<message>.*)$", id="an escape of several characters"),
+        pytest.param(r"(?s)^a+*(?P<host>b)(?P<message>.*)$", id="a repeated repetition"),
+        pytest.param(r"(?s)^a+??(?P<host>b)(?P<message>.*)$", id="a lazy one that is optional"),
+        pytest.param(r"(?s)^a+{0,2}(?P<host>b)(?P<message>.*)$", id="a counted one of another"),
+        pytest.param(r"(?s)^?a(?P<host>b)(?P<message>.*)$", id="a start that need not be"),
     ],
 )
 def test_a_pattern_that_may_find_something_else_is_left_alone(pattern: str) -> None:

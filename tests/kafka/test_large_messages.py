@@ -122,10 +122,16 @@ async def test_a_topic_that_takes_small_batches_alone_gets_every_event_whole(
     await create(servers, {topic: None, f"{topic}.anomalies": 4_000})
     lines = [noise(600, seed) for seed in range(40)]
     await produce(servers, topic, lines)
+    refused = {"stage": "publish", "error_type": "TooLargeError"}
     async with running(agent_settings(servers, topic, tmp_path, model__threshold=0)) as app:
         await until(lambda: scored(app) == len(lines))
+        learned = value(app, "crosyslog_errors_total", refused)
+        # It is not learned anew each time.
+        await produce(servers, topic, lines)
+        await until(lambda: scored(app) == 2 * len(lines))
+        assert 0 < learned == value(app, "crosyslog_errors_total", refused)
     events = [json.loads(one.value) for one in await messages(servers, f"{topic}.anomalies")]
-    assert [event["body"].encode() for event in events] == lines
+    assert [event["body"].encode() for event in events] == [*lines, *lines]
 
 
 async def test_a_topic_of_dead_letters_is_made_for_the_largest_lines(
@@ -143,6 +149,36 @@ async def test_a_topic_of_dead_letters_is_made_for_the_largest_lines(
     (letter,) = await messages(servers, f"{topic}.dlq")
     assert letter.value == line
     assert dict(letter.headers)["trace"] == b"7" * 30_000
+
+
+async def test_topics_are_made_where_lines_may_be_of_any_size(
+    kafka: KafkaAddress, topic: str, tmp_path: Path
+) -> None:
+    servers = kafka.bootstrap_servers
+    await create(servers, {topic: 2**31 - 1})
+    await produce(servers, topic, [b"a line"])
+    async with running(agent_settings(servers, topic, tmp_path, model__threshold=0)) as app:
+        await until(lambda: scored(app) == 1)
+    assert len(await messages(servers, f"{topic}.anomalies")) == 1
+
+
+async def test_letters_go_back_in_batches_that_their_topic_takes_and_what_is_too_large_stays(
+    kafka: KafkaAddress, topic: str, tmp_path: Path
+) -> None:
+    servers = kafka.bootstrap_servers
+    await create(servers, {topic: 100_000})
+    lines = [noise(60_000, seed) for seed in range(5)]
+    # With one more header, this one is too large for where it came from.
+    await produce(servers, topic, [*lines, noise(99_910, 9)])
+    settings = agent_settings(servers, topic, tmp_path, batch__max_line_bytes=10)
+    async with running(settings) as app:
+        await until(
+            lambda: value(app, "crosyslog_dead_letters_total", {"reason": "oversized"}) == 6
+        )
+    back = await replay(settings.kafka, "oversized", most_replays=3, dry_run=False)
+    assert back == Replay(sent=5, looping=0, incomplete=1)
+    assert [one.value for one in await messages(servers, topic)][6:] == lines
+    assert await replay(settings.kafka, "oversized", most_replays=3, dry_run=False) == Replay(0, 0)
 
 
 async def test_an_event_that_stays_too_large_stops_the_agent_and_is_named(
@@ -164,7 +200,7 @@ async def test_a_topic_of_events_that_is_made_anew_with_fewer_partitions_is_writ
     guarantee: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("agent.publishing._SEND_SECONDS", 3.0)
+    monkeypatch.setattr("agent.publishing._SILENCE_SECONDS", 3.0)
     servers = kafka.bootstrap_servers
     output = f"{topic}.anomalies"
     await create(servers, {topic: None, output: None}, partitions=3)

@@ -22,7 +22,9 @@ from tests.kafka.agents import (
     scored,
     some_lines,
     until,
+    value,
 )
+from tests.kafka.test_large_messages import noise
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -39,11 +41,13 @@ class Proxy:
         cut: `before` the next end of a transaction reaches the broker, `during`, when the broker
             has it and the client has no answer, or `after` the answer.
         cuts: how many there were.
+        bytes_a_second: how much each client may send; as much as it likes if none.
     """
 
     def __init__(self, broker: int) -> None:
         self.cut: str | None = None
         self.cuts = 0
+        self.bytes_a_second: float | None = None
         self._broker = broker
 
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
@@ -67,6 +71,8 @@ class Proxy:
                         return
                     if how == "during":
                         answers.cancel()
+                    if self.bytes_a_second is not None:
+                        await asyncio.sleep(len(body) / self.bytes_a_second)
                     to_broker.write(head + body)
                     await to_broker.drain()
                     if how is not None:
@@ -127,3 +133,34 @@ async def test_a_connection_that_breaks_around_a_commit_changes_nothing(
         events = await published(servers, f"{topic}.anomalies")
         assert [event["source"]["offset"] for event in events] == list(range(60))
         assert await committed(servers, f"crosyslog-{topic}", topic) == 60
+
+
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+async def test_a_storm_over_a_slow_line_is_delivered_piece_by_piece(
+    hidden_kafka: LocalKafka,
+    port: int,
+    topic: str,
+    tmp_path: Path,
+    guarantee: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of it takes many times as long as one transaction may."""
+    monkeypatch.setattr("agent.exactly_once._SEND_SECONDS", 1.5)
+    monkeypatch.setattr("agent.exactly_once._MOST_BYTES", 512 * 1024)
+    monkeypatch.setattr("agent.publishing._SILENCE_SECONDS", 5.0)
+    servers = f"127.0.0.1:{port}"
+    async with proxy_before(hidden_kafka, port) as proxy:
+        await create_topics(servers, {topic: 1})
+        lines = [noise(600, seed) for seed in range(300)]
+        await produce(servers, topic, lines)
+        settings = agent_settings(
+            servers, topic, tmp_path, model__threshold=0, delivery__guarantee=guarantee
+        )
+        proxy.bytes_a_second = 50_000
+        async with running(settings) as app:
+            await until(partial(all_scored, app, len(lines)))
+            aborted = value(app, "crosyslog_transactions_total", {"result": "aborted"})
+        proxy.bytes_a_second = None
+        events = await published(servers, f"{topic}.anomalies")
+    assert [event["source"]["offset"] for event in events] == list(range(len(lines)))
+    assert (aborted > 0) == (guarantee == "exactly-once")
