@@ -24,7 +24,7 @@ from agent.publishing import Outputs
 from agent.reloading import Reloading
 from crosyslog.embedding_cache import EmbeddingCache
 from crosyslog.encoder import load_encoder
-from crosyslog.store import Store, can_name_target, find_model
+from crosyslog.store import can_name_target, find_model, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,24 +142,28 @@ class App:
         await self.http.start(settings.http)
         kafka = settings.kafka
         await prepare_topics(kafka)
-        loaded = await self._load_judge()
+        loaded, told = await self._load_judge()
         self.metrics.watch_cache(loaded.cache)
         self.metrics.use_model(loaded.judge.model)
         log.info("metrics and health at http://%s:%d", settings.http.host, self.http.port)
-        log.info("%s", describe_model(loaded.judge.model, settings))
+        log.log(logging.WARNING if loaded.judge.model.away else logging.INFO, "%s", told)
         gc.freeze()  # what is loaded stays
         return loaded, Outputs(kafka.resolved_output_topic, kafka.resolved_dead_letter_topic)
 
-    async def _load_judge(self) -> Loaded:
-        """Loads in a thread that nobody waits for: it takes half a minute, a stop a moment."""
-        loop = asyncio.get_running_loop()
-        loaded: asyncio.Future[Loaded] = loop.create_future()
+    async def _load_judge(self) -> tuple[Loaded, str]:
+        """Loads in a thread that nobody waits for: it takes half a minute, a stop a moment.
 
-        def settle(result: Loaded | None, error: BaseException | None) -> None:
+        Returns:
+            What is loaded, and what to say of it.
+        """
+        loop = asyncio.get_running_loop()
+        loaded: asyncio.Future[tuple[Loaded, str]] = loop.create_future()
+
+        def settle(result: tuple[Loaded, str] | None, error: BaseException | None) -> None:
             if loaded.done():
                 # The agent was stopped meanwhile.
                 if result is not None:
-                    result.cache.close()
+                    result[0].cache.close()
             elif result is not None:
                 loaded.set_result(result)
             elif error is not None:
@@ -168,7 +172,8 @@ class App:
         def load() -> None:
             result, failure = None, None
             try:
-                result = load_judge(self._settings, self._load)
+                judging = load_judge(self._settings, self._load)
+                result = judging, describe_model(judging.judge.model, self._settings)
             except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
                 failure = error
             # After the end of the loop nobody is there to be told.
@@ -260,7 +265,8 @@ def load_judge(
         StoreError, BundleError: there is no model that can be used.
         EncoderError, SettingError: the encoder cannot be loaded.
     """
-    model = find_model(Store(settings.model.store), settings.target, settings.model.base)
+    store = open_store(settings.model.store, settings.encoder.cache)
+    model = find_model(store, settings.target, settings.model.base, last_known=True)
     wanted, made_with = settings.encoder, model.bundle.manifest.encoder
     encoder = load(
         wanted.name or made_with.name, wanted.device, wanted.precision or made_with.precision
@@ -275,8 +281,10 @@ def describe_model(model: Model, settings: Settings) -> str:
     target = settings.target
     manifest = model.bundle.manifest
     if model.adapted:
-        return f"model {manifest.target}/{manifest.version}, lines read as {model.system.name}"
-    there = ", ".join(Store(settings.model.store).targets())
+        told = f"model {manifest.target}/{manifest.version}, lines read as {model.system.name}"
+        away = f"; it was in use when the store was seen last ({model.away})" if model.away else ""
+        return told + away
+    there = ", ".join(open_store(settings.model.store, settings.encoder.cache).targets())
     return (
         f"no model for {target!r}{f' (there are models for {there})' if there else ''}: running on "
         f"the base {manifest.target!r}, lines read as {model.system.name}"

@@ -17,9 +17,10 @@ from pydantic import (
     model_validator,
 )
 
-from crosyslog.errors import SettingError
+from crosyslog.errors import SettingError, StoreError
 from crosyslog.locations import user_cache, user_store
 from crosyslog.store import DEFAULT_BASE
+from crosyslog.store_urls import checked_url, is_url
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h)?")
@@ -43,6 +44,19 @@ def _start(value: object) -> object:
     ):
         return value
     raise ValueError("this is no point to start from")
+
+
+def _store(value: object) -> object:
+    """A folder as a path, or a URL as it is."""
+    if not isinstance(value, str):
+        return value
+    if not is_url(value):
+        return Path(value)
+    try:
+        return checked_url(value)
+    except StoreError as error:
+        # As an error of pydantic's, it would be shown with the value, which may hold a secret.
+        raise SettingError(f"model.store: {error}") from error
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
@@ -290,9 +304,14 @@ class ModelSettings(_Part):
     base: Annotated[
         str, Field(description="the base if the system has no model: a name, or a folder")
     ] = DEFAULT_BASE
-    store: Annotated[Path, Field(description="the folder of models")] = Field(
-        default_factory=user_store
-    )
+    store: Annotated[
+        Path | str,
+        BeforeValidator(_store),
+        Field(
+            description="the folder of models, or the URL of one that agents share: "
+            "s3://bucket/path, gs://bucket/path or file:///path"
+        ),
+    ] = Field(default_factory=user_store)
     reload_interval: Annotated[
         Seconds,
         Field(

@@ -10,6 +10,7 @@ CrosyslogError
 │   ├── BundleCorruptError   its content is not what its manifest says
 │   └── BundleVersionError   it was made for another format, masking or encoder
 ├── StoreError           the store of bundles cannot be read or written
+│   └── StoreAwayError       it cannot be reached now
 ├── BrokerError          the Kafka cluster cannot be reached or used
 └── ToolMissingError     a program that is needed is not installed
 
@@ -55,6 +56,10 @@ class BundleVersionError(BundleError):
 
 class StoreError(CrosyslogError):
     """The store of bundles cannot be read or written."""
+
+
+class StoreAwayError(StoreError):
+    """The store cannot be reached now; nothing is known to be wrong with it."""
 
 
 class BrokerError(CrosyslogError):

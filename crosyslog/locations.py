@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 
-def default_store() -> Path:
-    """The folder of bundles: `CROSYSLOG_MODEL__STORE`, else in the user's data folder."""
-    given = os.environ.get("CROSYSLOG_MODEL__STORE")
-    return Path(given) if given else user_store()
+def default_store() -> str | Path:
+    """The store: `CROSYSLOG_MODEL__STORE`, a folder or a URL, else in the user's data folder."""
+    return os.environ.get("CROSYSLOG_MODEL__STORE") or user_store()
 
 
 def user_store() -> Path:

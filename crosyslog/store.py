@@ -2,6 +2,7 @@
 
 `<store>/<target>/<version>/` and a file `<store>/<target>/current` that is replaced atomically.
 Beside them, `labels.csv` holds what `trainer label` was told.
+A store that is named by a URL is laid out otherwise: see `crosyslog.remote_store`.
 The bases that ship with the package are found here too.
 """
 
@@ -16,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from crosyslog.errors import StoreError
+from crosyslog.errors import StoreAwayError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +39,16 @@ _TOPIC_ENDINGS = ("-logs", "_logs", ".logs")
 
 
 class Store:
-    """The bundles in a folder."""
+    """The bundles in a folder.
+
+    Attributes:
+        root: the folder.
+        location: where the store is, as its user named it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.location = str(root)
 
     def targets(self) -> list[str]:
         """The targets that have a bundle, sorted."""
@@ -96,9 +103,27 @@ class Store:
             StoreError: there is no such bundle.
         """
         if version not in self.versions(target):
-            there = ", ".join(self.versions(target)) or "none"
-            raise StoreError(f"{target} has no version {version!r} in {self.root}: it has {there}")
+            raise self._no_version(target, version)
         return self._folder(target) / version
+
+    def in_use(self, target: str) -> Path | None:
+        """The folder of the bundle that is in use; none if the target has no bundle.
+
+        Raises:
+            StoreError: there are bundles, and none of them is in use.
+        """
+        version, kept = self.current(target), self.versions(target)
+        if kept and version not in kept:
+            # To fall back to a base would change every score without a word.
+            raise StoreError(
+                f"none of the versions of {target} in {self.location} is in use "
+                f"({', '.join(kept)}): choose one with `trainer models use {target} VERSION`"
+            )
+        return None if version is None else self.path(target, version)
+
+    def last_known(self, target: str) -> Path | None:  # noqa: ARG002 - for stores that have one
+        """A copy of the bundle that was in use when a store was seen last that is away now."""
+        return None
 
     def next_version(self, target: str) -> str:
         """The version that the next bundle of a target gets."""
@@ -169,17 +194,7 @@ class Store:
         Raises:
             StoreError: the target has no bundle, or the store cannot be written.
         """
-        versions = self.versions(target)
-        if not versions:
-            raise StoreError(f"{target} has no bundle in {self.root}")
-        current = self.current(target)
-        old, left = [], keep
-        for version in reversed(versions):
-            if not left and version != current:
-                old.append(version)
-            elif left and sound(version):
-                left -= 1
-        old.reverse()
+        old = self._to_remove(target, keep, sound)
         try:
             for version in old:
                 shutil.rmtree(self._folder(target) / version)
@@ -187,12 +202,25 @@ class Store:
             raise StoreError(f"cannot write to the store {self.root}: {error.strerror}") from error
         return old
 
+    def _to_remove(self, target: str, keep: int, sound: Callable[[str], bool]) -> list[str]:
+        versions = self.versions(target)
+        if not versions:
+            raise StoreError(f"{target} has no bundle in {self.location}")
+        current = self.current(target)
+        old, left = [], keep
+        for version in reversed(versions):
+            if not left and version != current:
+                old.append(version)
+            elif left and sound(version):
+                left -= 1
+        return old[::-1]
+
+    def _no_version(self, target: str, version: str) -> StoreError:
+        there = ", ".join(self.versions(target)) or "none"
+        return StoreError(f"{target} has no version {version!r} in {self.location}: it has {there}")
+
     def _folder(self, target: str) -> Path:
-        if not can_name_target(target):
-            raise StoreError(
-                f"{target!r} cannot name a target: use letters, digits, dots, dashes and "
-                "underscores, a letter or digit first, at most 200 of them"
-            )
+        require_target(target)
         self._check_root()
         return self.root / target
 
@@ -214,6 +242,25 @@ class Store:
             raise
 
 
+def open_store(location: str | Path, cache: Path | None = None) -> Store:
+    """The store at a place; nothing is read yet.
+
+    Args:
+        location: a folder, or the URL of a store that several machines share.
+        cache: the folder of caches, in which a URL's bundles are copied; the user's unless given.
+
+    Raises:
+        StoreError: no store can be there, or a package is missing that reaches it.
+    """
+    from crosyslog.store_urls import is_url
+
+    if isinstance(location, Path) or not is_url(location):
+        return Store(Path(location))
+    from crosyslog.remote_store import RemoteStore
+
+    return RemoteStore(location, cache)
+
+
 @dataclass(frozen=True)
 class Model:
     """What a stream is judged by.
@@ -222,11 +269,14 @@ class Model:
         bundle: the model itself.
         system: the profile that splits the stream's lines.
         adapted: whether the bundle was adapted to this system, or is a base.
+        away: why the store could not be asked, so that the bundle is the one that was in use when
+            it was seen last; none if it could.
     """
 
     bundle: Bundle
     system: System
     adapted: bool
+    away: str | None = None
 
 
 def base_names() -> list[str]:
@@ -279,6 +329,15 @@ def can_name_target(name: str) -> bool:
     return bool(_TARGET.fullmatch(name))
 
 
+def require_target(name: str) -> None:
+    """Refuses a name that no target can have, with a StoreError."""
+    if not can_name_target(name):
+        raise StoreError(
+            f"{name!r} cannot name a target: use letters, digits, dots, dashes and underscores, a "
+            "letter or digit first, at most 200 of them"
+        )
+
+
 def target_of_topic(topic: str) -> str:
     """The target that a topic's name stands for: `spirit-logs` is for `spirit`."""
     for ending in _TOPIC_ENDINGS:
@@ -287,8 +346,18 @@ def target_of_topic(topic: str) -> str:
     return topic
 
 
-def find_model(store: Store, target: str, base: str = DEFAULT_BASE) -> Model:
+def find_model(
+    store: Store, target: str, base: str = DEFAULT_BASE, *, last_known: bool = False
+) -> Model:
     """The current bundle of a target; without one, a base with the profile of that name, or plain.
+
+    Args:
+        store: where bundles are.
+        target: the system.
+        base: which base, or its folder.
+        last_known: where the store is away, take the bundle that was in use when it was seen last,
+            if there is a copy of it. There is no falling back to a base then: it would change
+            every score.
 
     Raises:
         StoreError: the store cannot be read, or holds versions of which none is in use.
@@ -297,19 +366,29 @@ def find_model(store: Store, target: str, base: str = DEFAULT_BASE) -> Model:
     from crosyslog.bundle import load_bundle
     from crosyslog.systems import load_system, system_names
 
-    named = can_name_target(target)
-    version = store.current(target) if named else None
-    kept = store.versions(target) if named else []
-    if kept and version not in kept:
-        # To fall back to a base would change every score without a word.
-        raise StoreError(
-            f"none of the versions of {target} in {store.root} is in use ({', '.join(kept)}): "
-            f"choose one with `trainer models use {target} VERSION`"
-        )
-    if version is not None:
-        bundle = load_bundle(store.path(target, version))
-        system = bundle.manifest.system or load_system("plain")
-        return Model(bundle, system, adapted=True)
+    folder, away = None, None
+    if can_name_target(target):
+        try:
+            folder = store.in_use(target)
+        except StoreAwayError as error:
+            folder, away = store.last_known(target) if last_known else None, str(error)
+            if folder is None:
+                raise
+    if folder is not None:
+        return adapted_model(folder, away)
     bundle = load_bundle(base_path(base))
     system = load_system(target if target in system_names() else "plain")
     return Model(bundle, system, adapted=False)
+
+
+def adapted_model(folder: Path, away: str | None = None) -> Model:
+    """The model that a folder of a store holds.
+
+    Raises:
+        BundleError: it cannot be loaded.
+    """
+    from crosyslog.bundle import load_bundle
+    from crosyslog.systems import load_system
+
+    bundle = load_bundle(folder)
+    return Model(bundle, bundle.manifest.system or load_system("plain"), adapted=True, away=away)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -37,7 +38,6 @@ from tests.kafka.agents import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy import float32
     from numpy.typing import NDArray
@@ -151,7 +151,7 @@ async def test_without_a_key_the_host_is_the_key(
     settings = agent_settings(
         servers, topic, tmp_path, model__target="thunderbird", model__threshold=0
     )
-    add_tiny_model(Store(settings.model.store), "thunderbird", system="thunderbird")
+    add_tiny_model(Store(Path(settings.model.store)), "thunderbird", system="thunderbird")
 
     async with running(settings) as app:
         await until(lambda: scored(app) == 1)
@@ -271,7 +271,7 @@ async def test_a_corrupted_model_stops_the_start(
 ) -> None:
     await create_topics(kafka.bootstrap_servers, {topic: 1})
     settings = agent_settings(kafka.bootstrap_servers, topic, tmp_path)
-    weights = settings.model.store / "tiny" / "0001" / "weights.safetensors"
+    weights = Path(settings.model.store) / "tiny" / "0001" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
 
     with pytest.raises(BundleCorruptError, match=r"weights\.safetensors"):

@@ -51,7 +51,9 @@ def adapt(
     quiet_alerts: Annotated[
         bool, typer.Option("--quiet-alerts", help="a higher threshold: fewer false alerts")
     ] = False,
-    store: Annotated[Path | None, typer.Option(metavar="DIR", help="where models are kept")] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="DIR", help="where models are kept: a folder, or a URL")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="report as JSON")] = False,
 ) -> None:
     """Adapts a base to a system from labels, and stores the model for the agent.
@@ -60,10 +62,10 @@ def adapt(
     the data folder.
     """
     from crosyslog.locations import default_store
-    from crosyslog.store import Store, base_path
+    from crosyslog.store import base_path, open_store
     from trainer.given_support import given_support
 
-    models = Store(store or default_store())
+    models = open_store(store or default_store())
     models.versions(target)  # refuses an impossible name before any work
     start = base_path(base, detector)
     given = given_support(target, log, labels or [], system, models)
@@ -107,7 +109,7 @@ def adapt(
         write_bundle(folder, manifest, bundle.detector, bundle.support)
 
     version = models.add(target, write)
-    _report(bundle, estimate, rest, given, version=version, store=models.root, json=json)
+    _report(bundle, estimate, rest, given, version=version, store=models.location, json=json)
 
 
 def _report(
@@ -117,7 +119,7 @@ def _report(
     given: "GivenSupport",
     *,
     version: str,
-    store: Path,
+    store: str,
     json: bool,
 ) -> None:
     from trainer.screen import say, say_facts, say_json
@@ -141,7 +143,7 @@ def _report(
         content: dict[str, Any] = {
             "target": manifest.target,
             "version": version,
-            "store": str(store),
+            "store": store,
             "system": manifest.system.name,
             "base": manifest.base,
             "detector": manifest.detector.kind,

@@ -44,7 +44,12 @@ def label(
     base: Annotated[
         str, typer.Option(metavar="NAME", help="what guesses: a shipped base, or a folder")
     ] = DEFAULT_BASE,
-    store: Annotated[Path | None, typer.Option(metavar="DIR", help="where labels are kept")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="where labels are kept; those for a URL stay on this machine"
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="report as JSON, with --suggest or --answers")
     ] = False,
@@ -54,10 +59,11 @@ def label(
     if asks := suggest is None and answers is None:
         _check_terminal(log, json=json)
     from crosyslog.locations import default_store
-    from crosyslog.store import Store, base_path
+    from crosyslog.store import base_path, open_store
     from trainer.template_labels import Answers
 
-    models = Store(store or default_store())
+    models = open_store(store or default_store())
+    models.versions(target)  # refuses a store that is away: its profile would be missed in silence
     kept = models.labels(target)
     start = base_path(base, "evidence")
     with Answers.alone(kept) as book:

@@ -1,7 +1,6 @@
 """`trainer models`: what is in the store, back to an older version, clean up."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +15,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-StoreOption = Annotated[Path | None, typer.Option(metavar="DIR", help="where models are kept")]
+StoreOption = Annotated[
+    str | None, typer.Option(metavar="DIR", help="where models are kept: a folder, or a URL")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="report as JSON")]
 
 
@@ -24,7 +25,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="report as JSON")]
 class _Given:
     """Options that stand before the subcommand, where they mean the same."""
 
-    store: Path | None
+    store: str | None
     json: bool
 
 
@@ -42,7 +43,7 @@ def models(context: typer.Context, *, store: StoreOption = None, json: JsonOptio
     if json:
         say_json({target: [_content(model) for model in kept] for target, kept in found.items()})
     elif not found:
-        say(f"no model in {opened.root}: `trainer adapt` stores one")
+        say(f"no model in {opened.location}: `trainer adapt` stores one")
     else:
         headers = ("target", "in use", "made", "labels", "detector", "base", "versions")
         say_table(headers, [_summary(target, kept) for target, kept in found.items()])
@@ -144,11 +145,11 @@ def remove(
         say(f"{name}: removed {', '.join(removed) or 'nothing'}; {kept} stay")
 
 
-def _store(context: typer.Context, given: Path | None) -> "Store":
+def _store(context: typer.Context, given: str | None) -> "Store":
     from crosyslog.locations import default_store
-    from crosyslog.store import Store
+    from crosyslog.store import open_store
 
-    return Store(given or context.obj.store or default_store())
+    return open_store(given or context.obj.store or default_store())
 
 
 def _is_sound(store: "Store", name: str, version: str) -> bool:
@@ -163,7 +164,7 @@ def _is_sound(store: "Store", name: str, version: str) -> bool:
 
 def _nothing(store: "Store", name: str) -> StoreError:
     there = ", ".join(store.targets()) or "nothing"
-    return StoreError(f"there is no model of {name!r} in {store.root}: it holds {there}")
+    return StoreError(f"there is no model of {name!r} in {store.location}: it holds {there}")
 
 
 def _summary(target: str, models: list["StoredModel"]) -> list[str]:
