@@ -16,10 +16,10 @@ SYSTEM ?=
 KAFKA ?=
 JSON ?=
 
-.PHONY: setup demo test check format lock bench bench-agent chaos bases clean help
+.PHONY: setup demo test test-deploy check format lock generate rehearsal bench bench-agent chaos bases clean help
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: $(STAMP)  ## install the locked environment into .venv
 
@@ -37,7 +37,14 @@ demo: $(STAMP)  ## a broker, a model adapted from 1,000 labelled lines, the agen
 	@CROSYSLOG_DEMO_STARTED=$(STARTED) $(BIN)/python -m deploy.demo $(if $(LOG),--log '$(LOG)') $(if $(SYSTEM),--system '$(SYSTEM)') $(if $(KAFKA),--kafka '$(KAFKA)') $(if $(JSON),--json '$(JSON)')
 
 test: $(STAMP)  ## all tests, those with a real Kafka included
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m 'not helm'
+
+test-deploy: $(STAMP)  ## the Helm chart, with a helm that is built once (Go 1.26, two minutes)
+	@$(BIN)/python -m deploy.helm.program
+	@$(BIN)/python -m pytest -m helm
+
+rehearsal: $(STAMP)  ## agents, Kafka and Prometheus under load and faults: what every dashboard and alert says
+	@$(BIN)/python -m deploy.rehearsal
 
 check: $(STAMP)  ## lint, format and types
 	@$(BIN)/ruff check .
@@ -52,6 +59,10 @@ lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
 	  pyproject.toml --output-file requirements.lock
+	@deploy/image/lock.sh
+
+generate: $(STAMP)  ## write anew what is made from code: dashboards, rules, the chart's copies, pages of docs
+	@for part in deploy.prometheus deploy.grafana deploy.helm deploy.docs; do $(BIN)/python -m $$part || exit 1; done
 
 bench: $(STAMP)  ## ratios measured in one run, see benchmarks/
 	@for program in $(filter-out benchmarks/agent.py,$(wildcard benchmarks/*.py)); do echo "== $$program"; $(BIN)/python "$$program" || exit 1; done
@@ -93,5 +104,5 @@ maml_lstm-without-%: $(STAMP)
 	@$(call base,without-$*,$(filter-out $*,$(SOURCES)),maml_lstm)
 
 clean:  ## remove what the commands above made, the environment included
-	rm -rf $(VENV) .kafka .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .kafka .demo .tools build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""All parts on one machine in containers: Kafka, the agent, logs to judge, Prometheus, Grafana."""
