@@ -1,0 +1,1 @@
+"""A rehearsal of operation: broker, agents, Prometheus, load and faults on one machine."""
