@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -35,6 +35,7 @@ _QUERY_VALUES = 900
 
 #: Seconds to wait for another process that writes: a batch of vectors takes far less.
 _PATIENCE_S = 10.0
+_RETRY_S = 0.02
 
 
 class VectorSource(Protocol):
@@ -249,7 +250,7 @@ def _open(path: Path, encoder_id: str) -> sqlite3.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     connection = sqlite3.connect(path, timeout=_PATIENCE_S, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _log_ahead(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS vectors "
@@ -260,6 +261,20 @@ def _open(path: Path, encoder_id: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Sets the write-ahead log; SQLite does not wait by itself where others begin the file, too."""
+    deadline = monotonic() + _PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if monotonic() > deadline:
+                raise
+            sleep(_RETRY_S)
+        else:
+            return
 
 
 def _claim(connection: sqlite3.Connection, encoder_id: str) -> None:

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -324,6 +325,28 @@ print("calls", cache.counts.hits, cache.counts.misses, len(encoder.encoded))
     encoder = HashVectors(dim=384)
     look_up(folder, encoder, [f"template {number} of 0" for number in range(300)])
     assert not list(folder.glob("*.damaged"))
+
+
+def test_several_that_begin_a_file_at_once_all_use_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    together = threading.Barrier(4)
+
+    def begin(folder: Path) -> None:
+        cache = EmbeddingCache(folder)
+        together.wait()
+        cache.vectors(TEMPLATES, HashVectors())
+        cache.close()
+
+    for attempt in range(40):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        threads = [threading.Thread(target=begin, args=(folder,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert caplog.messages == []
 
 
 def test_two_processes_share_a_file(folder: Path) -> None:
