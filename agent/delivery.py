@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from aiokafka import TopicPartition
 
-    from agent.metrics import Metrics
+    from agent.metrics import Metrics, Where
     from agent.partition import Partition
     from agent.publishing import Message
 
@@ -175,7 +175,7 @@ class Delivery(ABC):
             finally:
                 self._waiting_since = None
 
-    async def pause(self, doing: str, error: BaseException, failures: int) -> None:
+    async def pause(self, doing: Where, error: BaseException, failures: int) -> None:
         """Counts and logs a failure, and waits before the next attempt."""
         self.metrics.error(doing, error)
         seconds = _BACKOFF[min(failures, len(_BACKOFF) - 1)]

@@ -32,6 +32,8 @@ def configure_logging(settings: LogSettings) -> None:
     # Its information is about its own requests; what it warns of is about the cluster.
     debug = settings.level == "debug"
     logging.getLogger(_CLIENT).setLevel(logging.DEBUG if debug else logging.WARNING)
+    # It tells of its caches when the process ends.
+    logging.getLogger("torch").setLevel(logging.DEBUG if debug else logging.WARNING)
 
 
 @contextmanager

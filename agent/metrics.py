@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from prometheus_client import (
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
     from crosyslog.embedding_cache import EmbeddingCache
     from crosyslog.store import Model
+
+#: What a batch spends its time in, and where things fail: values of the labels `stage`.
+Stage = Literal["decode", "mask", "encode", "detect", "events", "publish", "commit"]
+Where = Literal["fetch", "score", "publish", "commit", "reload"]
 
 _BATCH_LINES = (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 _STAGE_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -192,13 +196,13 @@ class Metrics:
         GCCollector(registry=self.registry)
 
     @contextmanager
-    def time(self, stage: str) -> Iterator[None]:
+    def time(self, stage: Stage) -> Iterator[None]:
         """Times a stage of a batch; one that fails is not counted."""
         start = perf_counter()
         yield
         self.stage_duration.labels(stage).observe(perf_counter() - start)
 
-    def error(self, stage: str, error: BaseException) -> None:
+    def error(self, stage: Where, error: BaseException) -> None:
         """Counts a failure."""
         self.errors.labels(stage, type(error).__name__).inc()
 

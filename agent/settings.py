@@ -224,7 +224,9 @@ def _explain(error: ValidationError) -> str:
     if field is None:
         # A check of settings against each other, which names them itself.
         return reason if "." not in setting and "kafka." in reason else f"{setting}: {reason}"
-    value = "" if _is_secret(setting) else f"={str(first['input'])!r}"
+    given = str(first["input"])
+    # An address with a user and a password in it is no address of brokers: it is not repeated.
+    value = "" if _is_secret(setting) or "@" in given else f"={given!r}"
     return f"{setting}{value} is impossible; allowed: {field.description}"
 
 

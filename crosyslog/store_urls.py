@@ -6,6 +6,7 @@ Nothing is imported here that takes time: settings are read with it.
 from __future__ import annotations
 
 import hashlib
+import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,11 @@ _FORMS = "s3://bucket/path, gs://bucket/path or file:///path"
 
 
 def is_url(location: str) -> bool:
-    """Whether a store is meant by its URL, and not by a folder."""
-    return "://" in location
+    """Whether a store is meant by its URL, and not by a folder.
+
+    So that a slash too few makes no folder of that name, `s3:/bucket` is one, too, and refused.
+    """
+    return re.match(r"[a-z][a-z0-9+.-]+:/|.*://", location) is not None
 
 
 def checked_url(url: str) -> str:

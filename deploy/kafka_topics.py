@@ -5,11 +5,25 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from crosyslog.errors import BrokerError
+from crosyslog.errors import BrokerError, SettingError
 
 # A topic takes tens of milliseconds; with a broker that was just restarted it may take seconds.
 _LIMIT_SECONDS = 30.0
 _RETRY_SECONDS = 0.05
+
+
+def checked_servers(servers: str) -> str:
+    """Addresses of brokers, without anything that could be a secret.
+
+    Raises:
+        SettingError: it is more than that; it is not repeated.
+    """
+    if "@" in servers or "/" in servers:
+        raise SettingError(
+            "the address of a Kafka is HOST:PORT, or several with commas, without user, password "
+            "or `//`"
+        )
+    return servers
 
 
 async def create_topics(bootstrap_servers: str, topics: Mapping[str, int]) -> None:

@@ -241,9 +241,11 @@ class LocalKafka:
         command += ["--config", str(self._folder / "server.properties")]
         command += self._secured.format_options() if self._secured else []
         with self.log_file.open("ab") as log:
+            # In a session of its own, so that Ctrl-C is for us alone.
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
-            )
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False,
+                start_new_session=True,
+            )  # fmt: skip
         if done.returncode != 0:
             raise BrokerError(f"the local Kafka could not make its storage: see {self.log_file}")
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from crosyslog.errors import BrokerError, CrosyslogError
 from crosyslog.lines import read_raw
 from crosyslog.terminal import printable
+from deploy.kafka_topics import checked_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -39,9 +40,14 @@ async def send(servers: str, topic: str, lines: Iterable[bytes]) -> int:
 
     Returns:
         How many.
-    """
-    from aiokafka import AIOKafkaProducer
 
+    Raises:
+        BrokerError: there is no such topic.
+    """
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+    async with _ended(AIOKafkaConsumer(bootstrap_servers=servers)) as brokers:
+        await _require_topic(brokers, topic, servers)
     count = 0
     waiting = []
     async with _ended(AIOKafkaProducer(bootstrap_servers=servers, linger_ms=5)) as producer:
@@ -67,8 +73,7 @@ async def read(servers: str, topic: str) -> list[bytes]:
     # A commit is acknowledged before its mark is written: the end is asked for without regard to
     # transactions, and what is before it is waited for.
     async with _ended(AIOKafkaConsumer(bootstrap_servers=servers)) as whole:
-        if topic not in await whole.topics():
-            raise BrokerError(f"there is no topic {topic!r} on {servers}")
+        await _require_topic(whole, topic, servers)
         consumer = AIOKafkaConsumer(
             topic,
             bootstrap_servers=servers,
@@ -88,6 +93,11 @@ async def read(servers: str, topic: str) -> list[bytes]:
     return found
 
 
+async def _require_topic(client: Any, topic: str, servers: str) -> None:  # noqa: ANN401 - aiokafka
+    if topic not in await client.topics():
+        raise BrokerError(f"there is no topic {topic!r} on {servers}")
+
+
 @asynccontextmanager
 async def _ended(client: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - aiokafka has no types
     """A client from its start to its end, which one that cannot start needs, too."""
@@ -105,7 +115,11 @@ class _OneLineParser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Sends or reads, and returns the exit status."""
-    parser = _OneLineParser(prog="python -m deploy.topic", description=__doc__)
+    parser = _OneLineParser(
+        prog="python -m deploy.topic",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("what", choices=("send", "read"))
     parser.add_argument("topic", help="its name")
     parser.add_argument("log", nargs="?", type=Path, help="to send: plain, gzip or zstd")
@@ -120,7 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What goes wrong is said once, by us.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
-        _run(given.what, given.bootstrap_servers, given.topic, given.log)
+        _run(given.what, checked_servers(given.bootstrap_servers), given.topic, given.log)
+    except BrokenPipeError:
+        # Whoever reads has read enough, and nothing is left to be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except CrosyslogError as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
         return 2
@@ -141,7 +158,10 @@ def _run(what: str, servers: str, topic: str, log: Path | None) -> None:
             text = value.decode(errors="replace")
             print(printable(text) if sys.stdout.isatty() else text)
     except KafkaError as error:
-        raise BrokerError(f"cannot {what} at {servers}: {type(error).__name__}: {error}") from error
+        raise BrokerError(
+            f"cannot {what} at {servers} ({type(error).__name__}): does a broker run there? name "
+            "another with --bootstrap-servers HOST:PORT"
+        ) from error
 
 
 if __name__ == "__main__":

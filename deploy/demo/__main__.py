@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from crosyslog.errors import CrosyslogError, StoreError
+from crosyslog.errors import CrosyslogError, SettingError, StoreError
 from crosyslog.manifest import load_manifest
 from crosyslog.store import Store
 from crosyslog.systems import System, load_system
@@ -24,6 +24,7 @@ from deploy.demo.processes import run_command, running_agent
 from deploy.demo.replay import Replay, load_replay
 from deploy.demo.show import EventView, Summary, say, show_summary
 from deploy.demo.traffic import EventReader, send_lines
+from deploy.kafka_topics import checked_servers
 from deploy.local_kafka import LocalKafka, create_topics, delete_topics
 
 #: What a run makes; emptied at the start, but for the encoder's cache.
@@ -230,6 +231,11 @@ def _parse(arguments: Sequence[str] | None) -> Options:
         parser.error(f"JSON={given.json} is a folder: name a file")
     if given.support < 1:
         parser.error(f"--support {given.support}: it must be 1 or more")
+    if given.kafka is not None:
+        try:
+            checked_servers(given.kafka)
+        except SettingError as error:
+            parser.error(f"KAFKA: {error}")
     system = given.system or _SIMULATED
     return Options(given.log, system, given.kafka, given.json, given.support)
 

@@ -1,6 +1,6 @@
 """`python -m deploy.rehearsal`: broker, agents, Prometheus, load and faults, in two minutes.
 
-Prints what every query of the dashboards answers and which alerts fired and cleared; exits with 1
+Asks every query of the dashboards and rules, and says which alerts fired and cleared; exits with 1
 if a query answers nothing. It needs Java, Maven and Prometheus.
 """
 
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m deploy.rehearsal", description=__doc__)
     parser.add_argument("--pictures", type=Path, help="a folder for a PNG of each dashboard")
+    parser.add_argument("--queries", action="store_true", help="print each query with its answer")
     parser.add_argument("--keep", type=Path, help="a folder for logs and models, to keep them")
     chosen = parser.parse_args(arguments)
     answers: list[Answer] = []
@@ -51,18 +52,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
+        print(
+            "simulating a log, adapting a model, starting Kafka, agents and Prometheus", flush=True
+        )
         rehearsal = Rehearsal(folder, QUICK, free_ports(), partial(print, flush=True))
         try:
             seen = asyncio.run(rehearsal.run(look))
         except CrosyslogError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-    for answer in answers:
+    silent = [answer for answer in answers if answer.last is None]
+    for answer in answers if chosen.queries else silent:
         value = "NOTHING" if answer.last is None else f"{answer.last:.6g}"
         print(f"{value:>12}  {answer.series:>3} series  {answer.where}: {answer.expr}")
     for alert, (fired, cleared) in seen.fired.items():
         print(f"{alert} fired after {fired:.0f} s and had cleared after {cleared:.0f} s")
-    return int(any(answer.last is None for answer in answers))
+    print(
+        f"{len(answers) - len(silent)} of {len(answers)} queries answered; "
+        f"{len(seen.fired)} alerts fired and cleared"
+    )
+    return int(bool(silent))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _COLUMNS, _WIDTH, _ROW, _TITLE = 24, 15, 0.42, 0.5
 
 #: Lines of a panel's legend; more would cover it.
-_MOST_NAMES = 6
+_MOST_NAMES = 8
 
 #: A series without a value for this long is over.
 _ENDED_SECONDS = 5.0
@@ -112,7 +112,7 @@ def _draw_panel(
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         axes.grid(visible=True, color=_GRID, linewidth=0.5)
         if any(name for name, _ in found):
-            axes.legend(fontsize=6, loc="upper left", frameon=False)
+            axes.legend(fontsize=6, loc="upper left", framealpha=0.6, edgecolor="none")
 
 
 def _write(axes: Axes, found: list[tuple[str, list[tuple[float, float]]]]) -> None:
@@ -122,7 +122,8 @@ def _write(axes: Axes, found: list[tuple[str, list[tuple[float, float]]]]) -> No
     # What is there at the end.
     found = [one for one in found if one[1][-1][0] > last - _ENDED_SECONDS]
     for number, (name, values) in enumerate(found[:3]):
-        said = f"{values[-1][1]:,.4g}" + (f"  {name}" if name else "")
+        value = values[-1][1]
+        said = (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + (f"  {name}" if name else "")
         height = 1 - (number + 0.5) / min(len(found), 3)
         axes.text(0.5, height, said, ha="center", va="center", fontsize=12, color=_TEXT)
 

@@ -156,6 +156,13 @@ def test_commands_about_kafka_refuse_in_one_line(
     assert said in refusal(capfd, *arguments)
 
 
+def test_a_password_in_an_address_is_not_repeated(capfd: pytest.CaptureFixture[str]) -> None:
+    servers = "sasl://ann:hush-hush@h:9092"
+    said = refusal(capfd, "check", "--topic", "x", "--bootstrap-servers", servers)
+    assert "kafka.bootstrap_servers is impossible" in said
+    assert "hush" not in said
+
+
 def test_replay_says_what_went_back_and_what_stays(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,7 +78,7 @@ def best_settings(trials: Sequence[Trial], command: str) -> str:
     last = best.rungs[-1]
     held_out = ", ".join(f"{name} {f1:.3f}" for name, f1 in last.held_out.items())
     comments = [
-        "The best settings of a search; for `trainer train --config`.",
+        "The best settings of a search; for `trainer train --detector maml_lstm --config`.",
         command,
         f"trial {best.number} of {len(trials)}: F1 {last.f1:.3f}, the mean over sources held out",
         f"({held_out}), each on at most {TASKS} tasks with memory",
