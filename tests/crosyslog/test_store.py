@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from crosyslog.errors import BundleCorruptError, StoreError
-from crosyslog.store import Store, base_names, base_path, find_model, target_of_topic
+from crosyslog.store import (
+    Store,
+    base_names,
+    base_path,
+    find_model,
+    open_store,
+    target_of_topic,
+)
 from tests.fakes import add_tiny_model, tiny_bundle
 
 if TYPE_CHECKING:
@@ -259,3 +266,9 @@ def test_the_shipped_bases_can_be_found_by_name() -> None:
 )
 def test_a_topic_stands_for_a_target(topic: str, target: str) -> None:
     assert target_of_topic(topic) == target
+
+
+@pytest.mark.parametrize("location", ["s3:/bucket/models", "file:/models", "gs:/bucket"])
+def test_a_url_with_a_slash_too_few_makes_no_folder_of_that_name(location: str) -> None:
+    with pytest.raises(StoreError, match="s3://bucket/path"):
+        open_store(location)
