@@ -11,12 +11,16 @@ there yet, the one conditional write that S3, GCS and file systems have in commo
 
 *A version* is taken by creating its claim, so that two who add at once get two numbers. A number is
 never given twice, even after its version was removed: the highest claim stays. Whoever was killed
-in the middle leaves a claim and files that count for nothing; `remove` takes them after a day.
+in the middle leaves a claim and files that count for nothing; `remove` takes them after a day. By
+a clock that is ahead, it may take those of an upload in progress: so `add` looks whether all is
+there once the manifest is.
 
 *Which version is in use* is what the switch with the highest number says. To switch is to create
 the next number after the one that was seen: of two who saw the same one, the second is refused, is
 told what is in use now, and decides again. `add` looks before it uploads, so that whoever goes back
 to an older version meanwhile is not overruled: the new version is stored then, and not in use.
+Who has switched looks whether the version is still there, and goes back if it is not; who removes
+one looks whether it came into use meanwhile, and puts it back.
 Old switches are tidied by `remove`, never the newest 100. A writer that slept so long that its
 number was free again sees by the higher ones that it came too late. Where there is no switch, a
 file `current` counts: a store's folder that was copied to a URL works as it is.
@@ -162,11 +166,11 @@ class RemoteStore(Store):
             The version that the bundle got.
 
         Raises:
-            StoreError: the store cannot be written; or the bundle is stored and not in use, since
-                somebody else has put another version in use meanwhile.
+            StoreError: the store cannot be written; the bundle was removed meanwhile; or it is
+                stored and not in use, since somebody else has put another version in use.
         """
         require_target(target)
-        before, _ = self._last_switch(target)
+        before, previous = self._last_switch(target)
         version = self._claim(target)
         with self._mirroring(), self._scratch(target) as scratch:
             made = scratch / version
@@ -178,6 +182,7 @@ class RemoteStore(Store):
                 f"{self.current(target)} is in use; `trainer models use {target} {version}` "
                 "changes that"
             )
+        self._require_there(target, version, before, previous)
         return version
 
     def use(self, target: str, version: str) -> None:
@@ -185,10 +190,10 @@ class RemoteStore(Store):
 
         Raises:
             StoreError: there is no such version, the store cannot be written, or somebody else has
-                switched at the same time.
+                switched, or removed it, at the same time.
         """
         require_target(target)
-        before, _ = self._last_switch(target)
+        before, previous = self._last_switch(target)
         if version not in self.versions(target):
             raise self._no_version(target, version)
         if not self._switch(target, version, before):
@@ -196,11 +201,7 @@ class RemoteStore(Store):
                 f"another switch of {target} in {self.location} came first: {self.current(target)} "
                 f"is in use; say it again if it shall be {version}"
             )
-        if version not in self.versions(target):
-            raise StoreError(
-                f"{target} {version} was removed while it was put in use: choose another one with "
-                f"`trainer models use {target} VERSION`"
-            )
+        self._require_there(target, version, before, previous)
 
     def remove(
         self, target: str, keep: int, sound: Callable[[str], bool] = lambda _: True
@@ -219,17 +220,19 @@ class RemoteStore(Store):
         Raises:
             StoreError: the target has no bundle, or the store cannot be written.
         """
-        removed = []
-        for version in self._to_remove(target, keep, sound):
+        old, removed = self._to_remove(target, keep, sound), []
+        for version in old:
             place = f"{target}/{version}/{MANIFEST}"
             manifest = self._objects.read(place)
+            if manifest is None:
+                continue  # another one removes it, and may have to put it back yet
             self._objects.delete([place])
-            if manifest is not None and self.current(target) == version:
+            if self.current(target) == version:
                 # Somebody has put it in use since the look; whoever does so later is told.
                 self._objects.write(place, manifest)
                 continue
             removed.append(version)
-        self._tidy(target, removed)
+        self._tidy(target, removed, set(old))
         return removed
 
     def _claim(self, target: str) -> str:
@@ -246,10 +249,20 @@ class RemoteStore(Store):
         try:
             for name in names:
                 self._objects.write(f"{place}/{name}", (folder / name).read_bytes())
+            self._require_uploaded(place, names)
         except BaseException:
             with suppress(StoreError):
                 self._objects.delete(f"{place}/{name}" for name in reversed(names))
             raise
+
+    def _require_uploaded(self, place: str, names: list[str]) -> None:
+        """Refuses an upload of which another machine has removed a part."""
+        there = self._objects.below(place)
+        if missing := [name for name in names if f"{place}/{name}" not in there]:
+            raise StoreError(
+                f"{self.location}/{place} was removed while it was uploaded ({', '.join(missing)}) "
+                "and is taken back: see that the machines' clocks are right, and adapt again"
+            )
 
     def _last_switch(self, target: str) -> tuple[int, str | None]:
         """The number of the last switch, 0 before the first, and the version it put in use."""
@@ -287,12 +300,34 @@ class RemoteStore(Store):
             return False
         return True
 
-    def _tidy(self, target: str, removed: Iterable[str]) -> None:
-        """Deletes what is left of versions that were removed or abandoned, and old switches."""
+    def _require_there(self, target: str, version: str, before: int, previous: str | None) -> None:
+        """Goes back to the previous version if the one just put in use is there no more.
+
+        Raises:
+            StoreError: it is not there.
+        """
+        there = self.versions(target)
+        if version in there:
+            return
+        if previous in there:
+            self._switch(target, previous, before + 1)  # of another switch it may lose
+        current = self.current(target)
+        raise StoreError(
+            f"{target} {version} was removed while it was put in use, and "
+            f"{current if current in there else 'none'} is in use: choose another one with "
+            f"`trainer models use {target} VERSION`, or adapt again"
+        )
+
+    def _tidy(self, target: str, removed: Iterable[str], seen: set[str]) -> None:
+        """Deletes what is left of versions that were removed or abandoned, and old switches.
+
+        What was seen whole before is not abandoned; what is whole again, or in use, is not gone.
+        """
         paths = self._objects.below(target)
         claimed, whole = _claimed(paths), set(_whole(paths))
         gone = set(removed)
-        gone |= {one for one in claimed - whole - gone if self._is_abandoned(target, one)}
+        gone |= {one for one in claimed - whole - seen if self._is_abandoned(target, one)}
+        gone -= whole | {self.current(target)}
         highest = max(claimed, key=int, default="")
         for path in paths:
             _, version, *name = path.split("/")

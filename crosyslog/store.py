@@ -360,7 +360,8 @@ def find_model(
             every score.
 
     Raises:
-        StoreError: the store cannot be read, or holds versions of which none is in use.
+        StoreError: the store cannot be read, holds versions of which none is in use, or the one in
+            use was adapted to another target.
         BundleError: the bundle cannot be loaded.
     """
     from crosyslog.bundle import load_bundle
@@ -382,13 +383,20 @@ def find_model(
 
 
 def adapted_model(folder: Path, away: str | None = None) -> Model:
-    """The model that a folder of a store holds.
+    """The model that a version's folder holds, of a store or of its mirror.
 
     Raises:
+        StoreError: it was adapted to another target.
         BundleError: it cannot be loaded.
     """
     from crosyslog.bundle import load_bundle
     from crosyslog.systems import load_system
 
     bundle = load_bundle(folder)
+    target, adapted_to = folder.parent.name, bundle.manifest.target
+    if adapted_to != target:
+        raise StoreError(
+            f"{target} {folder.name} was adapted to another target, {adapted_to!r}: choose another "
+            f"version with `trainer models use`, or make one with `trainer adapt --target {target}`"
+        )
     return Model(bundle, bundle.manifest.system or load_system("plain"), adapted=True, away=away)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,8 @@ import pytest
 
 from crosyslog.errors import BundleCorruptError, BundleError, StoreAwayError, StoreError
 from crosyslog.remote_objects import RemoteObjects
-from crosyslog.store import Store, find_model, open_store
+from crosyslog.remote_store import RemoteStore
+from crosyslog.store import Store, adapted_model, find_model, open_store
 from crosyslog.store_urls import PROTOCOLS
 from tests.cloud import URL
 from tests.fakes import add_tiny_model
@@ -21,7 +23,6 @@ from tests.fakes import add_tiny_model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from crosyslog.remote_store import RemoteStore
     from tests.cloud import Network
 
     Machine = Callable[[str], RemoteStore]
@@ -93,6 +94,51 @@ def test_what_cannot_be_uploaded_is_taken_back(cloud: Network, machine: Machine)
     assert "no right to use the store" in one_line(lambda: add_tiny_model(store, "spirit"))
     assert objects(URL).below("") == ["models/spirit/0001/claim".removeprefix("models/")]
     assert (store.targets(), store.versions("spirit")) == ([], [])
+
+
+def test_an_upload_that_is_removed_by_a_clock_that_is_ahead_is_no_success(
+    cloud: Network, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = machine(URL), machine(URL)
+    add_tiny_model(store, "spirit")
+
+    def ahead(path: str) -> None:
+        if path.endswith("0002/manifest.json"):
+            with monkeypatch.context() as clock:
+                clock.setattr("crosyslog.remote_store._ABANDONED", timedelta(seconds=-1))
+                other.remove("spirit", keep=5)
+
+    cloud.written = ahead
+    message = one_line(lambda: add_tiny_model(store, "spirit"))
+    assert message.startswith("cloud://bucket/models/spirit/0002 was removed while it was uploaded")
+    assert "(support.parquet, weights.safetensors)" in message
+    assert (other.versions("spirit"), other.current("spirit")) == (["0001"], "0001")
+    left = [path for path in objects(URL).below("spirit") if "/0002/" in path]
+    assert left == ["spirit/0002/claim"]
+    assert find_model(other, "spirit").bundle.manifest.version == "0001"
+
+
+@pytest.mark.parametrize("kind", ["folder", "url"])
+def test_a_model_of_another_target_is_refused(
+    url: str, machine: Machine, tmp_path: Path, kind: str
+) -> None:
+    store = Store(tmp_path / "store") if kind == "folder" else machine(url)
+    add_tiny_model(store, "spirit")
+    if isinstance(store, RemoteStore):
+        for path in objects(url).below("spirit"):
+            content = objects(url).read(path)
+            assert content is not None
+            objects(url).write(f"web/{path.removeprefix('spirit/')}", content)
+    else:
+        shutil.copytree(store.root / "spirit", store.root / "web")
+    message = one_line(lambda: find_model(store, "web"))
+    assert message.startswith("web 0001 was adapted to another target, 'spirit': ")
+    assert "`trainer adapt --target web`" in message
+    # An agent that runs takes it no more than one that starts does.
+    folder = store.in_use("web")
+    assert folder is not None
+    assert one_line(lambda: adapted_model(folder)) == message
+    assert find_model(store, "spirit").adapted
 
 
 def test_an_upload_that_is_torn_is_refused_and_leaves_no_copy(url: str, machine: Machine) -> None:

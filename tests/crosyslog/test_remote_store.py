@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from tests.cloud import URL
 from tests.fakes import add_tiny_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from crosyslog.remote_store import RemoteStore
@@ -277,8 +278,115 @@ def test_who_uses_what_is_being_removed_is_told(cloud: Network, machine: Machine
             assert two.remove("spirit", keep=1) == ["0001"]
 
     cloud.written = between
-    assert "was removed while" in one_line(lambda: one.use("spirit", "0001"))
-    assert "none of the versions of spirit" in one_line(lambda: find_model(two, "spirit"))
+    message = one_line(lambda: one.use("spirit", "0001"))
+    assert "0001 was removed while it was put in use, and 0002 is in use" in message
+    # What was in use before is so again: an agent that starts has a model.
+    assert one.current("spirit") == two.current("spirit") == "0002"
+    assert find_model(two, "spirit").bundle.manifest.version == "0002"
+
+
+def test_who_goes_back_from_what_was_removed_overrules_nobody(
+    cloud: Network, machine: Machine
+) -> None:
+    one, two = machine(URL), machine(URL)
+    for _ in range(3):
+        add_tiny_model(one, "spirit")
+    switches = []
+
+    def between(path: str) -> None:
+        if "/switches/" in path and "probe" not in path:
+            switches.append(path)
+            if len(switches) == 1:
+                assert two.remove("spirit", keep=2) == ["0001"]
+            elif len(switches) == 2:
+                two.use("spirit", "0002")
+
+    cloud.written = between
+    message = one_line(lambda: one.use("spirit", "0001"))
+    assert "0001 was removed while it was put in use, and 0002 is in use" in message
+    assert len(switches) == 3  # there, back, and the other one's
+    assert one.current("spirit") == two.current("spirit") == "0002"
+
+
+def test_who_adds_what_is_being_removed_is_told(cloud: Network, machine: Machine) -> None:
+    one, two = machine(URL), machine(URL)
+    add_tiny_model(one, "spirit")
+
+    def between(path: str) -> None:
+        if path.endswith("/switches/00000002"):
+            cloud.written = lambda _: None
+            # A third one is stored meanwhile, so that this one is old, and not in use yet.
+            for name in ("claim", "manifest.json"):
+                objects(URL).write(f"spirit/0003/{name}", b"{}")
+            assert two.remove("spirit", keep=1) == ["0002"]
+
+    cloud.written = between
+    message = one_line(lambda: add_tiny_model(one, "spirit"))
+    assert "0002 was removed while it was put in use, and 0001 is in use" in message
+    assert (two.versions("spirit"), two.current("spirit")) == (["0001", "0003"], "0001")
+
+
+def test_what_another_one_removes_and_puts_back_is_left_to_it(
+    cloud: Network, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cloud.buckets
+    store, switcher = machine(URL), machine(URL)
+    for _ in range(3):
+        add_tiny_model(store, "spirit")
+    # Old enough to be abandoned, were it not whole.
+    old = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    objects(URL).write("spirit/0001/claim", f"x {old}\n".encode())
+    before, _ = switcher._last_switch("spirit")
+    place = "spirit/0001/manifest.json"
+    manifest = objects(URL).read(place)
+    assert manifest is not None
+
+    def other_begins(_: str) -> bool:
+        """After the look: the other one has deleted it, and has not looked again."""
+        objects(URL).delete([place])
+        return True
+
+    delete = store._objects.delete
+
+    def other_ends(paths: Iterable[str]) -> None:
+        """Before anything is deleted: it came into use, and the other one puts it back."""
+        if switcher._switch("spirit", "0001", before):
+            objects(URL).write(place, manifest)
+        delete(paths)
+
+    monkeypatch.setattr(store._objects, "delete", other_ends)
+    assert store.remove("spirit", keep=2, sound=other_begins) == []
+    assert switcher.versions("spirit") == ["0001", "0002", "0003"]
+    assert find_model(switcher, "spirit").bundle.manifest.version == "0001"
+    assert "spirit/0001/claim" in objects(URL).below("spirit")
+
+
+@pytest.mark.parametrize("back", ["before", "after"])
+def test_what_another_one_puts_back_is_not_tidied(
+    cloud: Network, machine: Machine, monkeypatch: pytest.MonkeyPatch, back: str
+) -> None:
+    assert cloud.buckets
+    store, switcher = machine(URL), machine(URL)
+    for _ in range(3):
+        add_tiny_model(store, "spirit")
+    before, _ = switcher._last_switch("spirit")
+    place = "spirit/0001/manifest.json"
+    manifest = objects(URL).read(place)
+    assert manifest is not None
+    tidy = store._tidy
+
+    def late(target: str, removed: Iterable[str], seen: set[str]) -> None:
+        """The version came into use, so that another one who was removing it puts it back."""
+        assert switcher._switch("spirit", "0001", before)
+        if back == "before":
+            objects(URL).write(place, manifest)
+            assert switcher._switch("spirit", "0003", before + 1)
+        tidy(target, removed, seen)
+        objects(URL).write(place, manifest)
+
+    monkeypatch.setattr(store, "_tidy", late)
+    store.remove("spirit", keep=2)
+    assert load_bundle(switcher.path("spirit", "0001")).manifest.version == "0001"
 
 
 def test_a_writer_that_slept_while_old_switches_were_tidied_has_lost(
