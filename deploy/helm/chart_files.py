@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from deploy.helm.value_schema import build
+from deploy.helm.value_schema import build, durations
 
 _DEPLOY = Path(__file__).parents[1]
 
@@ -17,6 +17,7 @@ def made_files() -> dict[str, str]:
     """Each made file's place in the chart, and its text."""
     files = {
         "values.schema.json": json.dumps(build(), indent=2) + "\n",
+        "files/durations.json": json.dumps(durations(), indent=2) + "\n",
         "files/rules.yml": _RULES.read_text(encoding="utf-8"),
     }
     for path in sorted(_DASHBOARDS.glob("*.json")):

@@ -26,12 +26,21 @@ ELSEWHERE = {
 
 _LIMITS = ("minimum", "maximum", "minLength", "pattern")
 
+#: What the agent reads as a duration, and as a time with its zone.
+_DURATION = r"^\d+(\.\d+)? ?(ms|s|m|h)?$"
+_TIME = (
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt ]([01]\d|2[0-3]):[0-5]\d"
+    r"(:[0-5]\d(\.\d{1,6})?)?([Zz]|[+-]([01]\d|2[0-3]):?[0-5]\d)"
+)
+
 _Schema = dict[str, Any]
 
 _TEXT: _Schema = {"type": "string"}
 _NAME: _Schema = {"type": "string", "minLength": 1}
 _SWITCH: _Schema = {"type": "boolean"}
-_COUNT: _Schema = {"type": "integer", "minimum": 1}
+#: Kubernetes' own numbers are of 32 bits.
+_MOST = 2**31 - 1
+_COUNT: _Schema = {"type": "integer", "minimum": 1, "maximum": _MOST}
 _SIZE: _Schema = {"type": "string", "pattern": r"^\d+(\.\d+)?([kMGT]i?)?$"}
 _PORT: _Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 _TEXTS: _Schema = {"type": "object", "additionalProperties": {"type": "string"}}
@@ -59,14 +68,19 @@ def build() -> _Schema:
             "global": _OBJECT,
             "image": _closed(
                 {
-                    "repository": _NAME,
-                    "tag": _TEXT,
+                    # Tag and digest are values of their own.
+                    "repository": {
+                        "type": "string",
+                        "pattern": r"^[^\s:@]+(:\d+/[^\s:@]+)?$",
+                    },
+                    "tag": {"type": "string", "pattern": r"^$|^\w[\w.-]{0,127}$"},
+                    "digest": {"type": "string", "pattern": r"^$|^sha256:[0-9a-f]{64}$"},
                     "pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
                 }
             ),
             "imagePullSecrets": _LIST,
             "kind": {"enum": ["StatefulSet", "Deployment"]},
-            "replicas": {"type": "integer", "minimum": 0},
+            "replicas": {"type": "integer", "minimum": 0, "maximum": _MOST},
             "settings": _settings(),
             "kafka": _closed(
                 {
@@ -99,7 +113,11 @@ def build() -> _Schema:
             ),
             "resources": _OBJECT,
             # A stop takes up to 10 s.
-            "terminationGracePeriodSeconds": {"type": "integer", "minimum": 15},
+            "terminationGracePeriodSeconds": {
+                "type": "integer",
+                "minimum": 15,
+                "maximum": _MOST,
+            },
             "autoscaling": _closed(
                 {
                     "kind": {"enum": ["none", "hpa", "keda"]},
@@ -114,7 +132,7 @@ def build() -> _Schema:
                 {
                     "enabled": _SWITCH,
                     "maxUnavailable": {
-                        "anyOf": [_COUNT, {"type": "string", "pattern": r"^\d{1,3}%$"}]
+                        "anyOf": [_COUNT, {"type": "string", "pattern": r"^([1-9]\d?|100)%$"}]
                     },
                 }
             ),
@@ -152,12 +170,37 @@ def build() -> _Schema:
     return {"$schema": "http://json-schema.org/draft-07/schema#", **values}
 
 
-def _settings() -> _Schema:
-    parts: dict[str, _Schema] = {}
+def durations() -> dict[str, dict[str, dict[str, float]]]:
+    """The limits of each duration in seconds, by part and name: a schema has them for no text."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for part, kind in _parts():
+        published = kind.model_json_schema()["properties"]
+        for name, field in kind.model_fields.items():
+            if _is_duration(field):
+                limits = {"least": published[name]["ge"], "most": published[name]["le"]}
+                found.setdefault(part, {})[name] = limits
+    return found
+
+
+def _parts() -> list[tuple[str, type[BaseModel]]]:
+    parts: list[tuple[str, type[BaseModel]]] = []
     for part, outer in Settings.model_fields.items():
         kind = outer.annotation
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
             raise TypeError(f"the part {part} of the settings is no model")
+        parts.append((part, kind))
+    return parts
+
+
+def _is_duration(field: FieldInfo) -> bool:
+    return field.annotation is float and any(
+        isinstance(one, BeforeValidator) for one in field.metadata
+    )
+
+
+def _settings() -> _Schema:
+    parts: dict[str, _Schema] = {}
+    for part, kind in _parts():
         published = kind.model_json_schema()["properties"]
         properties = {
             name: _setting(published[name], field)
@@ -176,12 +219,17 @@ def _setting(published: _Schema, field: FieldInfo) -> _Schema:
     description = {"description": field.description}
     if len(kinds) > 1:
         # Words and a time, in one string.
-        return {"type": "string", **description}
+        words, time = kinds
+        if time.get("format") != "date-time":
+            raise TypeError(f"{published['title']}: only words and a time are known here")
+        pattern = f"^({'|'.join(words['enum'])}|{_TIME})$"
+        return {"type": "string", "pattern": pattern, **description}
     (kind,) = kinds
     if "enum" in kind:
         return {"enum": kind["enum"], **description}
-    if kind["type"] == "number" and any(isinstance(one, BeforeValidator) for one in field.metadata):
-        # A duration: seconds, or text such as 100ms.
-        return {"type": ["number", "string"], **description}
+    if _is_duration(field):
+        # Seconds, or text such as 100ms.
+        limits = {"minimum": kind["ge"], "maximum": kind["le"], "pattern": _DURATION}
+        return {"type": ["number", "string"], **limits, **description}
     limits = {name: value for name, value in kind.items() if name in _LIMITS}
     return {"type": kind["type"], **limits, **description}

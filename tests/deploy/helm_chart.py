@@ -35,12 +35,18 @@ def values_of(name: str) -> list[str]:
     return ["--values", str(CHART / "ci" / f"{name}-values.yaml")]
 
 
+def template(name: str, *options: str, release: str = "web") -> Manifests:
+    """The manifests of a set of values and what is given besides."""
+    given = [*values_of(name), *options]
+    done = run("template", release, str(CHART), "--namespace", "logs", *given)
+    assert done.returncode == 0, done.stderr
+    return [one for one in yaml.safe_load_all(done.stdout) if one]
+
+
 @cache
 def rendered(name: str) -> Manifests:
     """The manifests of a set of values."""
-    done = run("template", "web", str(CHART), "--namespace", "logs", *values_of(name))
-    assert done.returncode == 0, done.stderr
-    return [one for one in yaml.safe_load_all(done.stdout) if one]
+    return template(name)
 
 
 def of_kind(manifests: Manifests, kind: str) -> Manifests:
@@ -71,7 +77,8 @@ def environment(manifests: Manifests) -> dict[str, str]:
     variables = container(manifests)["env"]
     names = [one["name"] for one in variables]
     assert len(names) == len(set(names))
-    filled = {one["name"]: one.get("value", "filled-in") for one in variables}
+    # Kubernetes makes $$ a $.
+    filled = {one["name"]: one.get("value", "filled-in").replace("$$", "$") for one in variables}
     return {name: value for name, value in filled.items() if name.startswith("CROSYSLOG_")}
 
 

@@ -65,6 +65,8 @@ def test_every_setting_can_be_given_in_one_place() -> None:
         with_settings(batch={"linger": 0.5}),
         with_settings(kafka={"start_from": "earliest"}),
         with_settings(kafka={"start_from": "2026-01-31T12:00:00Z"}),
+        with_settings(kafka={"start_from": "2026-01-31 12:00:00.5+01:00"}),
+        with_settings(kafka={"session_timeout": "0.5 m"}),
         with_settings(model={"threshold": 0.5}, encoder={"precision": "int8"}),
     ],
 )
@@ -78,6 +80,9 @@ def test_possible_settings_are_taken(values: dict[str, Any]) -> None:
     [
         with_settings(batch={"max_lines": "many"}),
         with_settings(batch={"max_lines": 0}),
+        with_settings(batch={"linger": -1}),
+        with_settings(batch={"linger": "soon"}),
+        with_settings(kafka={"start_from": "tomorrow"}),
         with_settings(model={"threshold": 1.5}),
         with_settings(encoder={"precision": "fp64"}),
         with_settings(kafka={"topic": "a topic"}),

@@ -226,6 +226,27 @@ def test_job_and_pages_can_be_named() -> None:
     assert "https://wiki.example/agent-down.md" in files("https://wiki.example/")["rules.test.yml"]
 
 
+def test_the_files_of_another_job_hold(tmp_path: Path) -> None:
+    assert main(["--folder", str(tmp_path), "--job", "release-a"]) == 0
+    assert main(["--folder", str(tmp_path), "--check"]) == 1
+    assert "job_name: release-a" in (tmp_path / "prometheus.yml").read_text()
+    assert "crosyslog-agent" not in (tmp_path / "rules.yml").read_text()
+    if shutil.which("promtool") is None:
+        absent("prometheus", "promtool checks the rules and runs their unit tests")
+    command = ["promtool", "test", "rules", "rules.test.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_job_that_would_break_an_expression_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--folder", str(tmp_path), "--job", 'a"}'])
+    assert "letters, digits" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(300, "5m"), (5400, "90m"), (604_800, "7d"), (0.5, "500ms"), (0, "0s")]
 )

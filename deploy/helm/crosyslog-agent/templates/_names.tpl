@@ -1,14 +1,14 @@
 {{- define "crosyslog.name" -}}
 {{- if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- regexReplaceAll "-+$" (.Release.Name | trunc 52) "" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" -}}
+{{- regexReplaceAll "-+$" (printf "%s-%s" .Release.Name .Chart.Name | trunc 52) "" -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "crosyslog.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "crosyslog.labels" -}}

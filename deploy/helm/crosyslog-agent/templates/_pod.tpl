@@ -1,6 +1,20 @@
-{{/* A setting's value as the agent reads it: YAML makes 1000000 a float, which would be 1e+06. */}}
+{{/*
+A setting's value so that the agent reads what was written: YAML makes 1000000 a float, which would
+be 1e+06, and Kubernetes makes $$ a $ and looks for variables in $(NAME).
+*/}}
 {{- define "crosyslog.value" -}}
-{{- if and (kindIs "float64" .) (eq (floor .) .) -}}{{ int64 . }}{{- else -}}{{ toString . }}{{- end -}}
+{{- $text := toString . -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) -}}{{- $text = printf "%.0f" . -}}{{- end -}}
+{{- $text | replace "$" "$$" -}}
+{{- end -}}
+
+{{- define "crosyslog.image" -}}
+{{- $image := .Values.image -}}
+{{- $tag := $image.tag -}}
+{{- if not (or $tag $image.digest) -}}{{- $tag = .Chart.AppVersion -}}{{- end -}}
+{{- $image.repository -}}
+{{- with $tag -}}:{{- . -}}{{- end -}}
+{{- with $image.digest -}}@{{- . -}}{{- end -}}
 {{- end -}}
 
 {{- define "crosyslog.pod" -}}
@@ -16,17 +30,17 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "crosyslog.serviceAccount" . }}
+  serviceAccountName: {{ include "crosyslog.serviceAccount" . | quote }}
   automountServiceAccountToken: false
   # A Service's address in a variable that begins with CROSYSLOG_ is no setting.
   enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds | int64 }}
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   securityContext:
     runAsNonRoot: true
@@ -38,7 +52,7 @@ spec:
       type: RuntimeDefault
   containers:
     - name: agent
-      image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
+      image: {{ include "crosyslog.image" . | quote }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       securityContext:
         allowPrivilegeEscalation: false
@@ -54,7 +68,7 @@ spec:
         - name: CROSYSLOG_HTTP__PORT
           value: "9464"
         - name: CROSYSLOG_MODEL__STORE
-          value: {{ .Values.store.url | default "/var/lib/crosyslog/models" | quote }}
+          value: {{ include "crosyslog.value" (.Values.store.url | default "/var/lib/crosyslog/models") | quote }}
         - name: CROSYSLOG_ENCODER__CACHE
           value: /var/cache/crosyslog/templates
         {{- if eq .Values.kind "StatefulSet" }}
@@ -70,8 +84,8 @@ spec:
         - name: CROSYSLOG_KAFKA__SASL_USERNAME
           valueFrom:
             secretKeyRef:
-              name: {{ . }}
-              key: {{ $kafka.sasl.usernameKey }}
+              name: {{ . | quote }}
+              key: {{ $kafka.sasl.usernameKey | quote }}
         {{- end }}
         {{- end }}
         {{- if $kafka.tls.existingSecret }}
@@ -142,12 +156,12 @@ spec:
     {{- if not .Values.cache.volumeClaim.enabled }}
     - name: cache
       emptyDir:
-        sizeLimit: {{ .Values.cache.sizeLimit }}
+        sizeLimit: {{ .Values.cache.sizeLimit | quote }}
     {{- end }}
     {{- if .Values.store.existingClaim }}
     - name: models
       persistentVolumeClaim:
-        claimName: {{ .Values.store.existingClaim }}
+        claimName: {{ .Values.store.existingClaim | quote }}
         readOnly: true
     {{- else if not .Values.store.url }}
     - name: models
@@ -156,26 +170,26 @@ spec:
     {{- with $kafka.sasl.existingSecret }}
     - name: sasl
       secret:
-        secretName: {{ . }}
+        secretName: {{ . | quote }}
         items:
-          - key: {{ $kafka.sasl.passwordKey }}
+          - key: {{ $kafka.sasl.passwordKey | quote }}
             path: password
     {{- end }}
     {{- with $kafka.tls.existingSecret }}
     - name: tls
       secret:
-        secretName: {{ . }}
+        secretName: {{ . | quote }}
         items:
           {{- with $kafka.tls.caKey }}
-          - key: {{ . }}
+          - key: {{ . | quote }}
             path: ca.crt
           {{- end }}
           {{- with $kafka.tls.certificateKey }}
-          - key: {{ . }}
+          - key: {{ . | quote }}
             path: tls.crt
           {{- end }}
           {{- with $kafka.tls.keyKey }}
-          - key: {{ . }}
+          - key: {{ . | quote }}
             path: tls.key
           {{- end }}
     {{- end }}
