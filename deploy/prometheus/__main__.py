@@ -1,12 +1,22 @@
 """`python -m deploy.prometheus`: writes Prometheus's files, or says which are not current."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.prometheus.generated import FOLDER, files
 from deploy.prometheus.rules import RUNBOOKS
+from deploy.prometheus.scraping import JOB
+
+
+def _job(name: str) -> str:
+    if not re.fullmatch(r"[\w./:-]+", name):
+        raise argparse.ArgumentTypeError(
+            f"{name!r}: a job is named with letters, digits and _ - . / : only"
+        )
+    return name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,9 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="URL",
         help=f"comes before a page's name in an alert's runbook_url [default: {RUNBOOKS}]",
     )
+    parser.add_argument(
+        "--job",
+        default=JOB,
+        type=_job,
+        metavar="NAME",
+        help=f"what the agents are called in Prometheus [default: {JOB}]",
+    )
     chosen = parser.parse_args(arguments)
     current = True
-    for name, text in files(chosen.runbooks).items():
+    for name, text in files(chosen.runbooks, chosen.job).items():
         path = chosen.folder / name
         try:
             if not chosen.check:

@@ -1,16 +1,16 @@
-"""Unit tests of the alerts on agents and their lag: those that fire, and the near misses."""
+"""Unit tests of the alerts on agents: those that fire, and the near misses."""
 
 from __future__ import annotations
 
 from deploy.prometheus.rules import (
     AGENT_DOWN,
-    LAG_GROWING,
-    NO_LINES,
+    AGENT_RESTARTS,
     NOT_READY,
 )
 from deploy.prometheus.scraping import JOB
 from deploy.prometheus.simulated import (
     AGENT,
+    FAULTS,
     METRICS,
     OTHER,
     TOPIC,
@@ -18,6 +18,7 @@ from deploy.prometheus.simulated import (
     Fired,
     agent,
     counter,
+    dying,
     level,
     silent_at,
 )
@@ -31,9 +32,11 @@ _OF_OTHER = {"job": JOB, "instance": OTHER, "topic": TOPIC}
 def _gone(minutes: int, **left: str) -> dict[str, str | None]:
     """All series of an agent that answers no more after so many minutes, but for what is left."""
     ended: dict[str, str | None] = {
-        key: counter((minutes, 60)) + " stale" for key in METRICS.keys() - {"info", "ready", "lag"}
+        key: counter((minutes, 60)) + " stale"
+        for key in METRICS.keys() - {"info", "ready", "start", "lag", *FAULTS}
     }
-    ended |= dict.fromkeys(("info", "ready"), level((minutes, 1)) + " stale")
+    ended |= dict.fromkeys(FAULTS, level((minutes, 0)) + " stale")
+    ended |= dict.fromkeys(("info", "ready", "start"), level((minutes, 1)) + " stale")
     return ended | {"lag": level((minutes, 20)) + " stale"} | left
 
 
@@ -111,16 +114,104 @@ _AGENT_DOWN = (
         },
     ),
     Case(
+        "all agents of a second job are down",
+        agent(30)
+        + agent(
+            30,
+            _gone(10, up=level((10, 1), (21, 0))),
+            job="release-b",
+            instance=OTHER,
+            topic="bgl",
+        ),
+        {
+            12: [],
+            20: [
+                Fired(
+                    AGENT_DOWN,
+                    "critical",
+                    {"job": "release-b"},
+                    "No agent of release-b is up",
+                    "Prometheus knows 1 agents of release-b, and none answers. No line is judged.",
+                )
+            ],
+        },
+    ),
+    Case(
+        "all agents of a second job were taken away",
+        agent(30)
+        + agent(
+            30,
+            _gone(10, up=level((10, 1)) + " stale"),
+            job="release-b",
+            instance=OTHER,
+            topic="bgl",
+        ),
+        {
+            20: [
+                Fired(
+                    AGENT_DOWN,
+                    "critical",
+                    {"job": "release-b", "topic": "bgl"},
+                    "No agent reads bgl",
+                    "1 agents read bgl within the last 1d, and none does now. No line is judged.",
+                )
+            ],
+        },
+    ),
+    Case(
+        "another job is down, and in a second one what is no agent",
+        [
+            *agent(30, job="release-b", instance=OTHER, topic="bgl"),
+            *agent(30),
+            {"series": 'up{job="node",instance="node-1:9100"}', "values": level((31, 0))},
+            {"series": 'up{job="release-b",instance="node-1:9100"}', "values": level((31, 0))},
+        ],
+        silent_at(5, 20, 30),
+    ),
+    Case(
         "an agent is away for two minutes, restarts, and counts from 0",
         agent(
             40,
             up=level((10, 1), (2, 0), (29, 1)),
             info=level((10, 1), (2, None), (29, 1)),
+            start=level((10, 1), (2, None), (29, 2)),
             ready=level((10, 1), (2, None), (1, 0), (28, 1)),
             received=f"{counter((9, 6000))} _x2 0+6000x28",
             scored=f"{counter((9, 6000))} _x2 0+6000x28",
         ),
         silent_at(11, 12, 13, 14, 15, 20, 30, 40),
+    ),
+)
+
+
+def restarted(times: int) -> Fired:
+    """What fires for an agent that restarts too often."""
+    return Fired(
+        AGENT_RESTARTS,
+        "warning",
+        _OF_AGENT,
+        "The agent agent-1:9464 of web-logs restarts again and again",
+        f"The agent agent-1:9464 of web-logs has started anew {times} times in the last 1h.",
+    )
+
+
+_RESTARTS = (
+    Case(
+        "an agent dies every five minutes, and keeps up all the same",
+        dying(5, 20, " ".join([f"{level((4, 20))} stale"] * 20)),
+        {16: [], 22: [restarted(4)], 24: [restarted(4)], 80: [restarted(12)]},
+    ),
+    Case(
+        "one update of two agents, the second by an agent with another address",
+        agent(60, start=level((20, 1), (41, 1200)))
+        + agent(60, _gone(21, up=level((21, 1)) + " stale"), instance=OTHER, partition=1)
+        + agent(60, instance="agent-3:9464", partition=2),
+        silent_at(19, 21, 22, 25, 30, 60),
+    ),
+    Case(
+        "somebody tries settings: an agent starts three times in ten minutes",
+        agent(90, start=level((20, 1), (5, 1200), (5, 1500), (61, 1800))),
+        silent_at(25, 30, 35, 60, 90),
     ),
 )
 
@@ -178,137 +269,4 @@ _NOT_READY = (
     ),
 )
 
-_LAG = (
-    Case(
-        "more lines come than can be read",
-        agent(40, lag=f"{level((10, 20))} 1000+1000x30"),
-        {
-            25: [],
-            40: [
-                Fired(
-                    LAG_GROWING,
-                    "critical",
-                    _OF_TOPIC,
-                    "web-logs falls behind",
-                    "31k lines of web-logs wait, more than 1m of reading, and the trend of the "
-                    "last 5m does not catch up within 4h.",
-                )
-            ],
-        },
-    ),
-    Case(
-        "a lag that neither grows nor falls is not caught up either",
-        agent(40, lag=level((10, 20), (31, 50_000))),
-        {
-            40: [
-                Fired(
-                    LAG_GROWING,
-                    "critical",
-                    _OF_TOPIC,
-                    "web-logs falls behind",
-                    "50k lines of web-logs wait, more than 1m of reading, and the trend of the "
-                    "last 5m does not catch up within 4h.",
-                )
-            ]
-        },
-    ),
-    Case(
-        "a burst comes in for eight minutes and is caught up on in two hours",
-        agent(60, lag=f"{level((10, 20))} 15000+15000x7 119000-1000x42"),
-        silent_at(12, 15, 18, 20, 22, 25, 27, 30, 40, 60),
-    ),
-    Case(
-        "a large backlog falls steadily, after hours without an agent",
-        agent(60, lag="10000000-100000x60"),
-        silent_at(10, 20, 40, 60),
-    ),
-    Case(
-        "a lag of half a minute stays",
-        agent(60, lag=level((61, 3000))),
-        silent_at(20, 40, 60),
-    ),
-)
-
-_NO_LINES = (
-    Case(
-        "the agent reads nothing, says that it is ready, and lines arrive",
-        agent(
-            50,
-            received=counter((20, 6000), (30, 0)),
-            scored=counter((20, 6000), (30, 0)),
-            lag=f"{level((21, 20))} 6000+6000x29",
-        ),
-        {
-            28: [],
-            33: [
-                Fired(
-                    NO_LINES,
-                    "critical",
-                    _OF_AGENT,
-                    "The agent agent-1:9464 reads nothing of web-logs",
-                    "78k lines of web-logs wait for the agent agent-1:9464, more arrive, it "
-                    "calls itself ready, and has read none for 5m.",
-                )
-            ],
-        },
-    ),
-    Case(
-        "one agent of two reads nothing, on a slow topic",
-        agent(60, received=counter((60, 30)), scored=counter((60, 30)), lag=level((61, 0)))
-        + agent(
-            60,
-            instance=OTHER,
-            partition=1,
-            received=counter((20, 30), (40, 0)),
-            scored=counter((20, 30), (40, 0)),
-            # A line in ten minutes.
-            lag=level((21, 0), (10, 1), (10, 2), (20, 3)),
-        ),
-        {
-            40: [
-                Fired(
-                    NO_LINES,
-                    "critical",
-                    _OF_OTHER,
-                    "The agent agent-2:9464 reads nothing of web-logs",
-                    "2 lines of web-logs wait for the agent agent-2:9464, more arrive, it "
-                    "calls itself ready, and has read none for 5m.",
-                )
-            ]
-        },
-    ),
-    Case(
-        "a topic is quiet at night",
-        agent(
-            120,
-            received=counter((20, 6000), (100, 0)),
-            scored=counter((20, 6000), (100, 0)),
-            anomalies=counter((20, 6), (100, 0)),
-            lag=level((21, 20), (100, 0)),
-        ),
-        silent_at(30, 60, 120),
-    ),
-    Case(
-        "nothing is read because the agent is not ready, which has an alert of its own",
-        agent(
-            50,
-            ready=level((21, 1), (30, 0)),
-            received=counter((20, 6000), (30, 0)),
-            scored=counter((20, 6000), (30, 0)),
-            lag=f"{level((21, 20))} 6000+6000x29",
-        ),
-        {
-            33: [
-                Fired(
-                    NOT_READY,
-                    "critical",
-                    _OF_TOPIC,
-                    "No agent of web-logs is ready",
-                    "The best of the agents that read web-logs was ready 0% of the last 5m.",
-                )
-            ]
-        },
-    ),
-)
-
-FAULTS_OF_AGENTS = (*_AGENT_DOWN, *_NOT_READY, *_LAG, *_NO_LINES)
+FAULTS_OF_AGENTS = (*_AGENT_DOWN, *_RESTARTS, *_NOT_READY)

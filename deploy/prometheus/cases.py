@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from deploy.prometheus.agent_cases import FAULTS_OF_AGENTS
 from deploy.prometheus.delivery_cases import FAULTS_OF_DELIVERY
 from deploy.prometheus.history_cases import OF_THE_PAST
+from deploy.prometheus.lag_cases import FAULTS_OF_LAG
 from deploy.prometheus.recorded_cases import RECORDED
 from deploy.prometheus.rules import ALERTS, page
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from deploy.prometheus.simulated import Case, Fired
 
 #: The cases of now, and those that need a day of past.
-OF_NOW = (*FAULTS_OF_AGENTS, *FAULTS_OF_DELIVERY, *RECORDED)
+OF_NOW = (*FAULTS_OF_AGENTS, *FAULTS_OF_LAG, *FAULTS_OF_DELIVERY, *RECORDED)
 
 
 def promtool_tests(cases: Sequence[Case], *, minutes: int, runbooks: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import yaml
 
 from deploy.prometheus.cases import OF_NOW, OF_THE_PAST, promtool_tests
 from deploy.prometheus.rules import RUNBOOKS, build
-from deploy.prometheus.scraping import configuration
+from deploy.prometheus.scraping import JOB, configuration
 
 #: Where they are committed.
 FOLDER = Path(__file__).resolve().parent
@@ -34,21 +35,28 @@ _SCRAPING = """\
 """
 
 
-def files(runbooks: str = RUNBOOKS) -> dict[str, str]:
+def files(runbooks: str = RUNBOOKS, job: str = JOB) -> dict[str, str]:
     """The text of each file, by its name.
 
     Args:
         runbooks: comes before the page's name in `runbook_url`.
+        job: what the agents are called in Prometheus.
     """
     scrape = configuration(
-        ["agent:9464"], scrape_seconds=5, evaluation_seconds=15, rule_files=["rules.yml"]
+        ["agent:9464"], scrape_seconds=5, evaluation_seconds=15, rule_files=["rules.yml"], job=job
+    )
+    now, past = (
+        # The cases speak of the job by its usual name.
+        json.loads(
+            json.dumps(promtool_tests(cases, minutes=minutes, runbooks=runbooks)).replace(JOB, job)
+        )
+        for cases, minutes in ((OF_NOW, 1), (OF_THE_PAST, 5))
     )
     return {
         "prometheus.yml": _MADE + _SCRAPING + _text(scrape),
-        "rules.yml": _MADE + _text(build(runbooks=runbooks)),
-        "rules.test.yml": _MADE + _text(promtool_tests(OF_NOW, minutes=1, runbooks=runbooks)),
-        "rules.history.test.yml": _MADE
-        + _text(promtool_tests(OF_THE_PAST, minutes=5, runbooks=runbooks)),
+        "rules.yml": _MADE + _text(build(job=job, runbooks=runbooks)),
+        "rules.test.yml": _MADE + _text(now),
+        "rules.history.test.yml": _MADE + _text(past),
     }
 
 

@@ -81,10 +81,44 @@ _STORM = (
     ),
 )
 
+# Lines from the start of each day on, for so many minutes; then none.
+_OPEN, _DAYS = 840, 2
+
+
+def _by_day(step: float, last: float) -> str:
+    """A counter that grows while lines flow, on the last day by something else."""
+    return counter(*((_OPEN, step), (_DAY - _OPEN, 0)) * _DAYS, (_OPEN, last))
+
+
 # A day of past, then six hours and what the alert waits.
 _QUIET = 480
 
 _SILENCE = (
+    Case(
+        "a topic without lines at night has no anomaly on a whole day",
+        agent(
+            _DAYS * _DAY + _OPEN,
+            received=_by_day(6000, 6000),
+            scored=_by_day(6000, 6000),
+            anomalies=_by_day(6, 0),
+            novel=_by_day(60, 60),
+            lag="0",
+        ),
+        {
+            # Late in the night, and before lines have flowed for six hours.
+            **silent_at(_DAYS * _DAY - 60, _DAYS * _DAY + 120, _DAYS * _DAY + 300),
+            _DAYS * _DAY + 480: [
+                Fired(
+                    ANOMALY_SILENCE,
+                    "warning",
+                    _OF_TOPIC,
+                    "web-logs has had no anomaly for long",
+                    "No anomaly in web-logs for 6h, though lines flow and 0.056 a second were "
+                    "the average of the 7d before.",
+                )
+            ],
+        },
+    ),
     Case(
         "a topic that has anomalies in each hour has none for seven",
         agent(_PAST + _QUIET, anomalies=counter((_PAST, 6), (_QUIET, 0))),

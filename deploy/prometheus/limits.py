@@ -14,6 +14,7 @@ class Limits:
 
     Attributes:
         ready_share: an agent is not ready if it was in less than this share of the window.
+        restarts: more in an hour are no update, nor somebody who tries settings.
         dead_letters: fewer in the window are single broken lines, which every log has.
         dead_letter_share: beside that, of the lines read: ten of a million lines are no news, and
             on a topic of a hundred lines every tenth is.
@@ -26,7 +27,8 @@ class Limits:
             more traffic, as at each sale or start of a working day.
         storm_season_factor: times the most at the same time of yesterday: a nightly job that is
             loud each night is no storm.
-        usual: a topic usually has anomalies if it had some in this share of the past's windows.
+        usual: a topic usually has anomalies if it had some in this share of the past's windows
+            in which lines flowed.
         silence_flow: of its usual lines, so that a topic that hardly flows may be silent.
         drift_share: the share of novel lines below which nobody would adapt a model anew.
         drift_factor: times the past's share. A topic with more than a third of novel lines as a
@@ -39,6 +41,7 @@ class Limits:
     """
 
     ready_share: float = 0.5
+    restarts: float = 3
     dead_letters: float = 10
     dead_letter_share: float = 0.001
     aborted_share: float = 0.05

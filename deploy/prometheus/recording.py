@@ -30,12 +30,22 @@ DEAD_LETTERS = "job_topic_reason:crosyslog_dead_letters:rate"
 READY = "job_instance_topic:crosyslog_ready:avg"
 
 
-def by_topic(expr: str, *labels: str, info: str = "crosyslog_agent_info") -> str:
+def by_topic(expr: str, *labels: str, within: float) -> str:
     """Sums what agents tell of themselves by job, the topic that they read, and more labels.
+
+    A scrape that fails ends all series of an agent at once. The window of a rate reaches beyond
+    that, and so must the topic: else each restart of a topic's only agent ends what is recorded,
+    and every alert that waits begins anew.
 
     An agent has one topic; `topk` sees to it that one which changed it for another has one, too,
     for two would make the whole rule fail.
+
+    Args:
+        expr: what agents tell.
+        labels: beside job and topic.
+        within: the window of `expr`, in seconds.
     """
+    info = f"last_over_time(crosyslog_agent_info[{duration(within)}])"
     return (
         f"sum by ({', '.join(('job', 'topic', *labels))}) (\n"
         f"  {expr}\n"
@@ -46,10 +56,15 @@ def by_topic(expr: str, *labels: str, info: str = "crosyslog_agent_info") -> str
 
 def recording_rules(timing: Timing) -> list[dict[str, str]]:
     """The rules, in the order in which they are evaluated: a later one may use an earlier."""
-    rate, ready = duration(timing.rate), duration(timing.ready)
+    rate, ready, silence = (duration(one) for one in (timing.rate, timing.ready, timing.silence))
+    moving = f"max_over_time({SCORED}[{duration(timing.moves)}]"
+    flowed = f"and {moving}) > 0\n" + "\n".join(
+        f"and {moving} offset {duration(timing.silence * part)}) > 0"
+        for part in (0.25, 0.5, 0.75, 1)
+    )
 
     def rate_of(metric: str, *labels: str) -> str:
-        return by_topic(f"rate({metric}[{rate}])", *labels)
+        return by_topic(f"rate({metric}[{rate}])", *labels, within=timing.rate)
 
     hits = rate_of("crosyslog_embedding_cache_hits_total")
     expressions = {
@@ -57,7 +72,9 @@ def recording_rules(timing: Timing) -> list[dict[str, str]]:
         SCORED: rate_of("crosyslog_lines_scored_total"),
         ANOMALIES: rate_of("crosyslog_anomalies_total"),
         ANOMALY_SHARE: f"{ANOMALIES} / ({SCORED} > 0)",
-        ANOMALIES_AT_ALL: f"max_over_time({ANOMALIES}[{duration(timing.silence)}]) > bool 0",
+        # Where lines flowed all the time, and an agent was there to read them: a window with a
+        # night in it says nothing of how usual anomalies are, and is not silent.
+        ANOMALIES_AT_ALL: f"(max_over_time({ANOMALIES}[{silence}]) > bool 0)\n{flowed}",
         NOVEL: rate_of("crosyslog_novel_lines_total"),
         NOVEL_SHARE: f"{NOVEL} / ({SCORED} > 0)",
         CACHE_MISSES: rate_of("crosyslog_embedding_cache_misses_total"),
@@ -77,7 +94,7 @@ def recording_rules(timing: Timing) -> list[dict[str, str]]:
         READY: by_topic(
             f"avg_over_time(crosyslog_ready[{ready}])",
             "instance",
-            info=f"last_over_time(crosyslog_agent_info[{ready}])",
+            within=timing.ready,
         ),
     }
     return [{"record": name, "expr": expr} for name, expr in expressions.items()]

@@ -29,6 +29,7 @@ from deploy.prometheus.scraping import JOB
 from deploy.prometheus.timing import Timing, duration
 
 AGENT_DOWN: Final = "CrosyslogAgentDown"
+AGENT_RESTARTS: Final = "CrosyslogAgentRestarts"
 NOT_READY: Final = "CrosyslogNotReady"
 LAG_GROWING: Final = "CrosyslogLagGrowing"
 NO_LINES: Final = "CrosyslogNoLines"
@@ -43,6 +44,7 @@ CACHE_COLLAPSED: Final = "CrosyslogCacheCollapsed"
 #: The names of all alerts. Some have several rules, which differ in their severity.
 ALERTS: Final = (
     AGENT_DOWN,
+    AGENT_RESTARTS,
     NOT_READY,
     LAG_GROWING,
     NO_LINES,
@@ -103,11 +105,13 @@ def build(
     Args:
         timing: all windows and waiting times.
         limits: the figures that alerts compare with.
-        job: what the agents are called in Prometheus; only whether they are there at all needs it.
+        job: what the agents are called in Prometheus; only an agent that never came up needs it,
+            for the others are known by what they told.
         runbooks: comes before the page's name in `runbook_url`.
     """
     alerts = (
         *_agent_down(timing, job),
+        _agent_restarts(timing, limits),
         *_not_ready(timing, limits),
         _lag_growing(timing),
         _no_lines(timing),
@@ -128,18 +132,24 @@ def build(
 
 
 def _agent_down(timing: Timing, job: str) -> tuple[_Alert, ...]:
-    up = f'up{{job="{job}"}}'
     forgotten = duration(timing.forgotten)
+    told = f"last_over_time(crosyslog_agent_info[{forgotten}])"
+    of_job = f'up{{job="{job}"}}'
+    # Those of the job, which may never have come up, and what was an agent under other names. By
+    # instance, for such a job may hold more than agents.
+    up = f"({of_job} or up and on (job, instance) {told})"
+    none_is_up = f"max by (job) ({up}) == 0"
     return (
         _Alert(
             AGENT_DOWN,
             _CRITICAL,
             # None of the job; or, where agents of several topics share it, none of one topic: a
             # scrape that fails ends the series of what an agent reads at once.
-            f"(count by (job) ({up}) and on (job) max by (job) ({up}) == 0)\n"
-            f"or 0 * absent({up})\n"
-            f"or (\n  count by (job, topic) (last_over_time(crosyslog_agent_info[{forgotten}]))\n"
-            f"  unless on (job, topic) crosyslog_agent_info\n  and on (job) {up} == 1\n)",
+            f"(count by (job) ({up}) and on (job) {none_is_up})\n"
+            f"or 0 * absent({of_job})\n"
+            f"or (\n  count by (job, topic) ({told})\n"
+            "  unless on (job, topic) crosyslog_agent_info\n"
+            f"  unless on (job) {none_is_up}\n  unless on (job) absent({of_job})\n)",
             "No agent {{ with $labels.topic }}reads {{ . }}{{ else }}of {{ $labels.job }} is up"
             "{{ end }}",
             "{{ if $labels.topic }}{{ $value }} agents read {{ $labels.topic }} within the last "
@@ -157,6 +167,21 @@ def _agent_down(timing: Timing, job: str) -> tuple[_Alert, ...]:
             "{{ $value }}). Others of {{ $labels.job }} are up.",
             timing.down_for,
         ),
+    )
+
+
+def _agent_restarts(timing: Timing, limits: Limits) -> _Alert:
+    window = duration(timing.restarts)
+    starts = by_topic(
+        f"changes(process_start_time_seconds[{window}])", "instance", within=timing.restarts
+    )
+    return _Alert(
+        AGENT_RESTARTS,
+        _WARNING,
+        f"{starts}\n> {limits.restarts:g}",
+        "The agent {{ $labels.instance }} of {{ $labels.topic }} restarts again and again",
+        "The agent {{ $labels.instance }} of {{ $labels.topic }} has started anew {{ $value }} "
+        f"times in the last {window}.",
     )
 
 
@@ -186,15 +211,17 @@ def _not_ready(timing: Timing, limits: Limits) -> tuple[_Alert, ...]:
 
 
 def _lag_growing(timing: Timing) -> _Alert:
+    window = duration(timing.lag)
     return _Alert(
         LAG_GROWING,
         _CRITICAL,
-        f"{LAG} > {timing.lag_behind:g} * {RECEIVED}\n"
-        f"and predict_linear({LAG}[{duration(timing.lag)}], {timing.lag_horizon:g}) > 0",
+        # The last one, for a topic's only agent tells none while it restarts.
+        f"last_over_time({LAG}[{window}]) > {timing.lag_behind:g} * {RECEIVED}\n"
+        f"and predict_linear({LAG}[{window}], {timing.lag_horizon:g}) > 0",
         "{{ $labels.topic }} falls behind",
         "{{ $value | humanize }} lines of {{ $labels.topic }} wait, more than "
         f"{duration(timing.lag_behind)} of reading, and the trend of the last "
-        f"{duration(timing.lag)} does not catch up within {duration(timing.lag_horizon)}.",
+        f"{window} does not catch up within {duration(timing.lag_horizon)}.",
         timing.lag_for,
     )
 
@@ -219,9 +246,10 @@ def _no_lines(timing: Timing) -> _Alert:
 
 
 def _dead_letters(timing: Timing, limits: Limits) -> _Alert:
-    window = duration(timing.dead_letters)
-    letters = by_topic(f"increase(crosyslog_dead_letters_total[{window}])", "reason")
-    lines = by_topic(f"increase(crosyslog_lines_received_total[{window}])")
+    within = timing.dead_letters
+    window = duration(within)
+    letters = by_topic(f"increase(crosyslog_dead_letters_total[{window}])", "reason", within=within)
+    lines = by_topic(f"increase(crosyslog_lines_received_total[{window}])", within=within)
     return _Alert(
         DEAD_LETTERS,
         _WARNING,
@@ -236,8 +264,10 @@ def _dead_letters(timing: Timing, limits: Limits) -> _Alert:
 def _transaction_aborts(timing: Timing, limits: Limits) -> _Alert:
     rate = duration(timing.rate)
     # Fenced ones are left out: each partition that changes hands has one.
-    aborted = by_topic(f'rate(crosyslog_transactions_total{{result="aborted"}}[{rate}])')
-    ended = by_topic(f'rate(crosyslog_transactions_total{{result=~"aborted|committed"}}[{rate}])')
+    aborted, ended = (
+        by_topic(f"rate(crosyslog_transactions_total{{result{one}}}[{rate}])", within=timing.rate)
+        for one in ('="aborted"', '=~"aborted|committed"')
+    )
     return _Alert(
         TRANSACTION_ABORTS,
         _WARNING,
@@ -273,9 +303,6 @@ def _anomaly_storm(timing: Timing, limits: Limits) -> _Alert:
 
 def _anomaly_silence(timing: Timing, limits: Limits) -> _Alert:
     history, silence = duration(timing.history), duration(timing.silence)
-    present = "\n".join(
-        f"and {SCORED} offset {duration(timing.silence * part)}" for part in (0.25, 0.5, 0.75, 1)
-    )
     return _Alert(
         ANOMALY_SILENCE,
         _WARNING,
@@ -285,8 +312,6 @@ def _anomaly_silence(timing: Timing, limits: Limits) -> _Alert:
         f"and avg_over_time({ANOMALIES_AT_ALL}[{history}] offset {silence}) >= {limits.usual}\n"
         f"and avg_over_time({SCORED}[{silence}]) >= {limits.silence_flow}"
         f" * avg_over_time({SCORED}[{history}] offset {silence})\n"
-        # An agent was there all the time: what nobody read was not silent.
-        f"{present}\n"
         f"and {_has_past(ANOMALIES, timing)}",
         "{{ $labels.topic }} has had no anomaly for long",
         "No anomaly in {{ $labels.topic }} for "
@@ -322,7 +347,7 @@ def _model_reload_failed(timing: Timing) -> _Alert:
     return _Alert(
         MODEL_RELOAD_FAILED,
         _WARNING,
-        f"{by_topic(f'({refused} > bool 0)')}\n> 0",
+        f"{by_topic(f'({refused} > bool 0)', within=timing.reload)}\n> 0",
         "A new model for {{ $labels.topic }} was refused",
         "{{ $value }} agents of {{ $labels.topic }} refused a version of the model in the last "
         f"{window}, and keep the one that they had.",

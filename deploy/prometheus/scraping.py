@@ -19,6 +19,7 @@ def configuration(
     scrape_seconds: float,
     evaluation_seconds: float,
     rule_files: Sequence[str] = (),
+    job: str = JOB,
 ) -> dict[str, Any]:
     """The settings of a Prometheus that scrapes agents.
 
@@ -27,6 +28,7 @@ def configuration(
         scrape_seconds: how often they are asked.
         evaluation_seconds: how often the rules are evaluated.
         rule_files: paths, absolute or beside the settings.
+        job: what the agents are called.
     """
     every = duration(scrape_seconds)
     return {
@@ -34,7 +36,7 @@ def configuration(
         "rule_files": list(rule_files),
         "scrape_configs": [
             {
-                "job_name": JOB,
+                "job_name": job,
                 "scrape_interval": every,
                 "scrape_timeout": every,
                 "static_configs": [{"targets": list(targets)}],

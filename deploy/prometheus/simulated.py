@@ -20,6 +20,7 @@ METRICS = {
     "up": "up",
     "info": _INFO,
     "ready": "crosyslog_ready",
+    "start": "process_start_time_seconds",
     "received": "crosyslog_lines_received_total",
     "scored": "crosyslog_lines_scored_total",
     "anomalies": "crosyslog_anomalies_total",
@@ -38,6 +39,9 @@ METRICS = {
     "slow": 'crosyslog_end_to_end_latency_seconds_bucket{le="1.0"}',
     "any_latency": 'crosyslog_end_to_end_latency_seconds_bucket{le="+Inf"}',
 }
+
+#: Those that count nothing where nothing is wrong and no model is new.
+FAULTS = ("null", "oversized", "aborted", "fenced", "taken", "refused")
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def agent(
     instance: str = AGENT,
     topic: str = TOPIC,
     partition: int = 0,
+    job: str = JOB,
     **changed: str | None,
 ) -> list[dict[str, str]]:
     """An agent with nothing wrong but what is changed: 100 lines a second, 0.1 % anomalous.
@@ -107,12 +112,14 @@ def agent(
         instance: its address.
         topic: what it reads.
         partition: the one that it has.
+        job: what Prometheus calls it.
         changed: the values of series by their key in `METRICS`; none for a series not there.
     """
     values: dict[str, str | None] = {
         "up": level((minutes + 1, 1)),
         "info": level((minutes + 1, 1)),
         "ready": level((minutes + 1, 1)),
+        "start": level((minutes + 1, 1)),
         "received": counter((minutes, 6000)),
         "scored": counter((minutes, 6000)),
         "anomalies": counter((minutes, 6)),
@@ -125,19 +132,40 @@ def agent(
         "slow": counter((minutes, 6000)),
         "any_latency": counter((minutes, 6000)),
     }
-    for zero in ("null", "oversized", "aborted", "fenced", "taken", "refused"):
-        values[zero] = level((minutes + 1, 0))
+    values |= dict.fromkeys(FAULTS, level((minutes + 1, 0)))
     changed |= changes or {}
     unknown = changed.keys() - METRICS.keys()
     if unknown:
         raise KeyError(f"no series has the key {', '.join(sorted(unknown))}")
     values |= changed
-    place = f'job="{JOB}",instance="{instance}"'
+    place = f'job="{job}",instance="{instance}"'
     return [
         {"series": _named(METRICS[key], place, topic, partition), "values": text}
         for key, text in values.items()
         if text is not None
     ]
+
+
+def dying(every: int, lives: int, lag: str) -> list[dict[str, str]]:
+    """An agent that is gone in the last of so many minutes, again and again, and counts from 0."""
+
+    def until(values: str) -> str:
+        return " ".join([f"{values} stale"] * lives)
+
+    there = until(level((every - 1, 1)))
+    ended: dict[str, str | None] = {
+        key: until(counter((every - 2, 3000)))
+        for key in METRICS.keys() - {"up", "info", "ready", "start", "lag", *FAULTS}
+    }
+    return agent(
+        every * lives,
+        {**ended, **dict.fromkeys(FAULTS, until(level((every - 1, 0))))},
+        up=" ".join([level((every - 1, 1), (1, 0))] * lives),
+        info=there,
+        ready=there,
+        start=" ".join(f"{level((every - 1, life))} stale" for life in range(lives)),
+        lag=lag,
+    )
 
 
 def _named(metric: str, place: str, topic: str, partition: int) -> str:

@@ -17,7 +17,8 @@ class Timing:
     The history needs a retention of a little more than a week (Prometheus keeps 15 days).
 
     Attributes:
-        rate: the window of every rate.
+        rate: the window of every rate, which goes on while an agent restarts: what it told before
+            counts as long as it is in the window.
         history: what counts as a topic's own past.
         history_min: how old the past must be before anything is compared with it: a day, so that
             a night is in it.
@@ -26,18 +27,22 @@ class Timing:
         season_width: how exactly that is meant, half of it earlier and half later.
         down_for: a restart, with its model to load, takes under a minute; three leave room for a
             node that is drained.
+        restarts: the window in which starts of an agent are counted. An hour, for what dies every
+            ten minutes counts few in less.
         forgotten: for how long a topic that no agent reads any more is told of; after this, its
             agents were taken away on purpose.
         ready: the window in which an agent is ready less than half of the time. A window, and not
             the state of the moment, so that one that comes and goes is found, too.
         ready_for: the first window of an agent is half full of "not ready" for twice as long as the
             start takes, which is under a minute.
-        lag: the window whose trend of the lag is carried forward.
+        lag: the window whose trend of the lag is carried forward, and for which the last lag holds:
+            an agent that restarts tells none for a moment.
         lag_horizon: a lag that is gone after this long on the present trend is being caught up.
         lag_behind: a lag of fewer seconds of reading than this is no lag.
         lag_for: a burst that takes ten minutes to come in is caught up on from then on; with the
             window of the trend that is just shorter than this.
-        moves: in this window a line must have arrived for a topic to move; slow topics have few.
+        moves: in this window a line must have arrived for a topic to move; slow topics have few. A
+            topic that does not move, as at night, has nothing that could be anomalous.
         no_lines_for: beyond `rate`. An agent that is stuck joins the group anew after a minute by
             itself, so ten minutes in all mean that this did not help.
         dead_letters: the window in which dead letters are counted.
@@ -61,6 +66,7 @@ class Timing:
     season: float = 1 * _DAY
     season_width: float = 2 * _HOUR
     down_for: float = 3 * _MINUTE
+    restarts: float = 1 * _HOUR
     forgotten: float = 1 * _DAY
     ready: float = 5 * _MINUTE
     ready_for: float = 3 * _MINUTE
@@ -91,6 +97,7 @@ QUICK = Timing(
     season=120,
     season_width=4,
     down_for=1,
+    restarts=50,
     forgotten=50,
     ready=4,
     ready_for=1,
