@@ -88,7 +88,8 @@ async def send_paced(kafka: str, topic: str, rounds: Iterator[list[bytes]], rate
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the replay and returns its exit status."""
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    # What goes wrong is said once, by us.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     parser = argparse.ArgumentParser(prog="python -m deploy.compose.replay", description=__doc__)
     parser.add_argument("topic", help="where the lines go")
     parser.add_argument("--kafka", default="localhost:9092", help="brokers to ask first")
