@@ -357,13 +357,16 @@ def _heard() -> Iterator[list[str]]:
                 heard.append(record.getMessage())
 
     client, listener = logging.getLogger("aiokafka"), Listener()
-    before = client.propagate
+    before, level = client.propagate, client.level
     client.addHandler(listener)
+    # Whatever else it is to tell: this has to be heard.
+    client.setLevel(logging.ERROR)
     client.propagate = False
     try:
         yield heard
     finally:
         client.removeHandler(listener)
+        client.setLevel(level)
         client.propagate = before
 
 

@@ -25,9 +25,10 @@ def absent(tool: str, reason: str) -> NoReturn:
 @pytest.fixture(autouse=True)
 def own_log() -> Iterator[None]:
     """A command that a test runs sends the log to standard error as it is then: not for ever."""
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
+    root, client = logging.getLogger(), logging.getLogger("aiokafka")
+    before, level, client_level = list(root.handlers), root.level, client.level
     yield
+    client.setLevel(client_level)
     for handler in list(root.handlers):
         if type(handler) is logging.StreamHandler and handler not in before:
             root.removeHandler(handler)
