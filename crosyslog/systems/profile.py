@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from crosyslog.errors import SystemProfileError
+from crosyslog.session_rules import SessionRule
 from crosyslog.systems.json_paths import parse_path
 from crosyslog.systems.times import format_fault
 
@@ -146,6 +147,23 @@ class Example(BaseModel):
     text: str
 
 
+class DrainSettings(BaseModel):
+    """How Drain groups the templates of a log's lines (He et al., ICWS 2017).
+
+    Attributes:
+        depth: levels of its tree: the root, the number of words, `depth - 3` first words and the
+            groups below them.
+        similarity: the share of words that a template has in common with a group to belong to it.
+        children: of a node of the tree at most; all words beyond share the last one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    depth: Annotated[int, Field(ge=3, le=100, strict=True)] = 5
+    similarity: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.5
+    children: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 100
+
+
 class System(BaseModel):
     """A kind of log: how its lines split, and which of their fields are judged.
 
@@ -162,6 +180,9 @@ class System(BaseModel):
         time: how the time is read.
         severity: what the severity means, where it is a number or a code.
         fields: which fields say what.
+        judged: what is judged by default.
+        sessions: how lines make sessions by default.
+        drain: how Drain groups the templates.
         examples: lines, and what they must split into.
     """
 
@@ -176,6 +197,9 @@ class System(BaseModel):
     time: Time = Time()
     severity: Severity = Severity()
     fields: Fields = Fields()
+    judged: Literal["lines", "sessions"] = "lines"
+    sessions: SessionRule | None = None
+    drain: DrainSettings = DrainSettings()
     examples: tuple[Example, ...] = ()
 
     @property
@@ -197,6 +221,14 @@ class System(BaseModel):
         if self.session is not None:
             named.add("session")
         return tuple(column for column in COLUMNS if column in named)
+
+    def session_fault(self, rule: SessionRule) -> str | None:
+        """Why a rule can make no sessions of this system's lines; none if it can."""
+        if rule.by == "key" and "session" not in self.groups:
+            return "no line has a key: say with `session` where it stands, or count lines or time"
+        if rule.by == "time" and "time" not in self.groups:
+            return "no line has a time: no pattern has a group named time, and no path leads to it"
+        return None
 
     @model_validator(mode="after")
     def _patterns_fill_the_columns(self) -> Self:
@@ -238,6 +270,10 @@ class System(BaseModel):
                     f"{option} has no effect: no pattern has a group named {name}, and no path "
                     "leads to it"
                 )
+        if self.sessions is not None and (fault := self.session_fault(self.sessions)):
+            raise ValueError(f"sessions.by = {self.sessions.by!r} has no effect: {fault}")
+        if self.judged == "sessions" and self.sessions is None:
+            raise ValueError("judged = 'sessions' needs a table [sessions]: how lines make them")
         return self
 
 
@@ -329,6 +365,8 @@ _TABLES: dict[object, type[BaseModel]] = {
     "time": Time,
     "severity": Severity,
     "fields": Fields,
+    "sessions": SessionRule,
+    "drain": DrainSettings,
     "examples": Example,
 }
 
@@ -340,6 +378,12 @@ _WRITE = {
     "too_short": "write at least one",
     "bool_type": "write true or false",
     "bool_parsing": "write true or false",
+    "int_type": "write a whole number",
+    "float_type": "write a number",
+    "float_parsing": "write a number",
+    "greater_than": "write more than {gt}",
+    "greater_than_equal": "write {ge} or more",
+    "less_than_equal": "write {le} or less",
     "dict_type": "write a table: keys and what they are",
     "model_type": "write a table: keys and what they are",
     "string_pattern_mismatch": "write lower case letters, digits and dashes",
@@ -354,8 +398,10 @@ def _said(error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return str(context["error"])
     if error["type"] == "literal_error":
-        return f"it is one of {', '.join(COLUMNS)}"
+        allowed = str(context["expected"]).replace("'", "").replace(" or ", ", ")
+        return f"it is one of {allowed}"
     if error["type"] == "extra_forbidden":
         table = _TABLES[place[0]] if len(place) > 1 else System
         return f"there is no such key: it is one of {', '.join(table.model_fields)}"
-    return _WRITE.get(error["type"], error["msg"])
+    known = _WRITE.get(error["type"])
+    return error["msg"] if known is None else known.format_map(context)

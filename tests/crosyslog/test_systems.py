@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from crosyslog.errors import SystemProfileError
 from crosyslog.lines import read_lines, split
+from crosyslog.manifest import MANIFEST, checksum, load_manifest
+from crosyslog.session_rules import SessionRule
 from crosyslog.systems import (
     Example,
     Fields,
@@ -20,6 +23,8 @@ from crosyslog.systems import (
     load_system,
     system_names,
 )
+from crosyslog.systems.profile import DrainSettings
+from tests.fakes import tiny_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 #: The tables of a profile.
-NESTED = (Paths, Time, Severity, Fields, Example)
+NESTED = (Paths, Time, Severity, Fields, Example, SessionRule, DrainSettings)
 
 EXAMPLES = [
     pytest.param(name, place, id=f"{name}-{place}")
@@ -150,6 +155,64 @@ def test_a_profile_survives_being_written_into_a_bundle() -> None:
         assert System.model_validate_json(system.model_dump_json()) == system
 
 
+SESSIONS = {
+    "hdfs": SessionRule(by="key"),
+    "openstack": SessionRule(by="key"),
+    **dict.fromkeys(("bgl", "liberty", "spirit", "thunderbird"), SessionRule(by="count", lines=20)),
+}
+
+
+@pytest.mark.parametrize("name", system_names())
+def test_a_shipped_profile_says_how_its_lines_make_sessions(name: str) -> None:
+    system = load_system(name)
+    assert system.sessions == SESSIONS.get(name)
+    # Labels of these two belong to sessions.
+    assert (system.judged == "sessions") == (name in {"hdfs", "openstack"})
+    assert system.drain == DrainSettings(depth=5, similarity=0.75 if name == "bgl" else 0.5)
+
+
+def test_a_profile_of_ones_own_may_judge_sessions(tmp_path: Path) -> None:
+    more = (
+        "judged = 'sessions'\n[time]\nformat = '%+'\n[sessions]\nby = 'time'\nseconds = 300\n"
+        "[drain]\ndepth = 4\nsimilarity = 1\nchildren = 7\n"
+    )
+    system = load_system(profile(tmp_path, PROFILE.replace("host", "time") + more))
+    assert system.judged == "sessions"
+    assert system.sessions == SessionRule(by="time", seconds=300)
+    assert system.drain == DrainSettings(depth=4, similarity=1.0, children=7)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "said"),
+    [
+        ("bgl", SessionRule(by="key"), "no line has a key: say with `session` "),
+        ("plain", SessionRule(by="time", seconds=9), "no line has a time: no pattern "),
+        ("hdfs", SessionRule(by="key"), None),
+        ("hdfs", SessionRule(by="time", seconds=9), None),
+        ("plain", SessionRule(by="count", lines=9), None),
+    ],
+)
+def test_a_rule_may_ask_for_what_no_line_of_a_system_has(
+    name: str, rule: SessionRule, said: str | None
+) -> None:
+    assert (load_system(name).session_fault(rule) or "").startswith(said or "")
+    assert (load_system(name).session_fault(rule) is None) == (said is None)
+
+
+def test_a_bundle_of_before_sessions_loads(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "old", system="bgl")
+    path = tmp_path / "old" / MANIFEST
+    content = json.loads(path.read_bytes())
+    for name in ("checksum", "judged", "sessions", "drain"):
+        del (content if name == "checksum" else content["system"])[name]
+    path.write_text(json.dumps(content | {"checksum": checksum(content)}), encoding="utf-8")
+    system = load_manifest(tmp_path / "old")[0].system
+    assert system is not None
+    assert (system.judged, system.sessions, system.drain) == ("lines", None, DrainSettings())
+    now = load_system("bgl").model_dump(exclude={"sessions", "drain"})
+    assert system.model_dump(exclude={"sessions", "drain"}) == now
+
+
 def keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
     """Every key of a profile, nested ones with dots."""
     for name, field in model.model_fields.items():
@@ -238,6 +301,45 @@ def test_the_profiles_in_the_documentation_split_their_examples(tmp_path: Path) 
         (PROFILE + "[time]\nformat = '%Y-%m-%d %'", "is no chrono format"),
         (PROFILE + "[time]\nformat = '%a %b %e %T'", "has a weekday and no year"),
         (PROFILE + "[time]\nformat = '%F %T.%f'", "reads %f as nanoseconds: write %.f"),
+        (PROFILE + "judged = 'blocks'", "judged: it is one of lines, sessions"),
+        (PROFILE + "judged = 'sessions'", "judged = 'sessions' needs a table [sessions]"),
+        (PROFILE + "sessions = 'key'", "sessions: write a table"),
+        (PROFILE + "[sessions]\nlines = 20", "sessions.by: is needed and is not there"),
+        (PROFILE + "[sessions]\nby = 'host'", "sessions.by: it is one of key, count, time"),
+        (
+            PROFILE + "[sessions]\nby = 'key'",
+            "sessions.by = 'key' has no effect: no line has a key",
+        ),
+        (
+            PROFILE + "[sessions]\nby = 'time'\nseconds = 5",
+            "sessions.by = 'time' has no effect: no line has a time",
+        ),
+        (
+            PROFILE + "session = 'x'\n[sessions]\nby = 'key'\nlines = 20",
+            "sessions: lines has no effect with by = 'key': leave it out",
+        ),
+        (
+            PROFILE + "[sessions]\nby = 'count'",
+            "sessions: by = 'count' needs lines: write lines = 20",
+        ),
+        (
+            PROFILE + "[sessions]\nby = 'time'\nlines = 5",
+            "sessions: lines has no effect with by = ",
+        ),
+        (PROFILE + "[sessions]\nby = 'count'\nlines = 0", "sessions.lines: write 1 or more"),
+        (PROFILE + "[sessions]\nby = 'count'\nlines = 2.5", "sessions.lines: write a whole number"),
+        (PROFILE + "[sessions]\nby = 'count'\nlines = 9_999_999", "write 1000000 or less"),
+        (
+            PROFILE + "[sessions]\nby = 'count'\nevery = 7",
+            "sessions.every: there is no such key: it",
+        ),
+        (PROFILE + "[drain]\nsimilarity = 0", "drain.similarity: write more than 0"),
+        (PROFILE + "[drain]\nsimilarity = nan", "drain.similarity: write "),
+        (PROFILE + "[drain]\nsimilarity = 'much'", "drain.similarity: write a number"),
+        (PROFILE + "[drain]\nsimilarity = true", "drain.similarity: write a number"),
+        (PROFILE + "[drain]\ndepth = 2", "drain.depth: write 3 or more"),
+        (PROFILE + "[drain]\nchildren = '100'", "drain.children: write a whole number"),
+        (PROFILE + "[drain]\nsim_th = 1", "drain.sim_th: there is no such key: it is one of depth"),
     ],
 )
 def test_a_malformed_profile_is_named_in_one_line(tmp_path: Path, text: str, said: str) -> None:

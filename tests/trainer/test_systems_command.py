@@ -53,7 +53,8 @@ def test_all_are_listed(trainer: Trainer) -> None:
 def test_each_is_shown_as_it_is(trainer: Trainer, name: str) -> None:
     system = load_system(name)
     shown = trainer.says("show", name)
-    for text in (*system.patterns, system.session or "", *system.fields.text):
+    sessions = "" if system.sessions is None else f"sessions by       {system.sessions}"
+    for text in (*system.patterns, system.session or "", sessions, *system.fields.text):
         assert text in shown
     assert shown.count("is judged as") == len(system.examples)
     assert "but its line has" not in shown

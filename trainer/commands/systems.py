@@ -63,6 +63,8 @@ def show(
     facts.append(("time", ", ".join(system.time.format) if "time" in system.groups else "not read"))
     if system.session is not None:
         facts.append(("session", system.session))
+    if system.sessions is not None:
+        facts.append(("sessions by", str(system.sessions)))
     facts.append(("judged", " ".join(system.fields.text)))
     if "label" in system.groups:
         facts.append(("normal label", system.fields.normal))
