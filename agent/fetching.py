@@ -90,6 +90,7 @@ class Fetching:
         self._gathering = Gathering(batch)
         self._consumer: AIOKafkaConsumer | None = None
         self._pending: frozenset[TopicPartition] | None = None
+        self._taken_back: Assignment | None = None
         self._assigned_before = False
         self._measured: Assignment | None = None
 
@@ -155,17 +156,25 @@ class Fetching:
 
     async def leave(self) -> None:
         """Gives up the partitions and leaves the group; a static member only goes away."""
-        self._pending = None
         if self.assignment is not None:
             await self.let_go(self.assignment, 0.0)
             self.assignment = None
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await stop_within(_LEAVE_SECONDS, consumer.stop())
+        # A client that was about to join may have been given partitions until then: the next client
+        # does not have them, and to begin with them would fence whoever has.
+        self._pending = None
 
     def lost(self, error: Exception) -> None:
         """Another agent has one of the partitions: all are given up, and the group joined anew."""
         log.warning("giving up all partitions: %s", error)
+        if self._taken_back is not None:
+            # What is in flight has to end here, too: the offset of a batch behind the one that is
+            # lost would be committed, and nobody would judge the lines of that one. The group is
+            # being joined anew already.
+            self._taken_back.end()
+            return
         if self.assignment is not None:
             self.assignment.end()
         self._rejoin = str(error)
@@ -287,7 +296,13 @@ class Fetching:
         # Nobody else is to begin with them again meanwhile.
         assignment, self.assignment = self.assignment, None
         if assignment is not None:
-            await self.let_go(assignment, self._settings.session_timeout * _DRAIN_SHARE)
+            self._taken_back = assignment
+            try:
+                await self.let_go(assignment, self._settings.session_timeout * _DRAIN_SHARE)
+            finally:
+                # Also where the client is stopped meanwhile, which cancels this.
+                assignment.end()
+                self._taken_back = None
 
     async def restart(self) -> None:
         """Begins anew with the partitions there are, from the start of their windows."""
@@ -302,9 +317,12 @@ class Fetching:
         """Gives partitions up, after what is in flight is delivered, or that many seconds."""
         if assignment.active:
             await assignment.drain(seconds)
+        lost = not assignment.active
         assignment.end()
         if self._delivery is not None:
-            await self._delivery.close(assignment.partitions.values(), seconds * _SETTLE_SHARE)
+            # What another agent has by now is not committed: that would fence it.
+            settling = 0.0 if lost else seconds * _SETTLE_SHARE
+            await self._delivery.close(assignment.partitions.values(), settling)
 
     async def _begin(self, partitions: frozenset[TopicPartition]) -> None:
         """Finds where each partition goes on, and reads from the start of that window."""

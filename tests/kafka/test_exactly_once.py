@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from agent.delivery import Outcome, PartitionLostError
@@ -17,6 +17,7 @@ from agent.partition import Partition
 from agent.publishing import Message, start_producer
 from deploy.local_kafka import create_topics
 from tests.kafka.agents import (
+    PATIENCE_SECONDS,
     agent_settings,
     committed,
     messages,
@@ -31,6 +32,7 @@ from tests.kafka.agents import (
 from tests.kafka.test_agent_process import agent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from agent.setting_parts import KafkaSettings
@@ -224,6 +226,132 @@ async def test_a_zombie_publishes_nothing_more(
     found = [event["source"]["offset"] for event in await published(servers, f"{topic}.anomalies")]
     assert found == sorted(set(found))
     assert len(found) == 2 * len(lines)
+
+
+async def until_committed(kafka: KafkaSettings, offset: int) -> None:
+    """Waits until the group has committed the topic's first partition up to an offset."""
+    where = (kafka.bootstrap_servers, kafka.resolved_group, kafka.resolved_topic)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await committed(*where) != offset:  # noqa: ASYNC110 - the brokers are asked
+            await asyncio.sleep(0.1)
+
+
+class Held:
+    """Lets attempts to deliver wait until they may go, and counts those that follow a failure."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waits, self.may_go = asyncio.Event(), asyncio.Event()
+        self.resumed = 0
+        attempt, resume = ExactlyOnce._attempt, ExactlyOnce._resumed
+
+        async def held_attempt(*arguments: Any) -> None:  # noqa: ANN401 - as it is called
+            self.waits.set()
+            await self.may_go.wait()
+            await attempt(*arguments)
+
+        async def counted_resume(*arguments: Any) -> bool:  # noqa: ANN401 - as it is called
+            self.resumed += 1
+            return await resume(*arguments)
+
+        monkeypatch.setattr(ExactlyOnce, "_attempt", held_attempt)
+        monkeypatch.setattr(ExactlyOnce, "_resumed", counted_resume)
+
+
+async def test_nothing_follows_a_batch_that_is_lost_while_the_group_takes_its_partition_back(
+    kafka: KafkaAddress, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The offset of the one behind it would be committed, and nobody would judge its lines."""
+    servers = kafka.bootstrap_servers
+    await create_topics(servers, {topic: 1})
+    settings = agent_settings(
+        servers, topic, tmp_path, kafka__session_timeout="12s", delivery__commit_interval="60s"
+    )
+    held = Held(monkeypatch)
+    async with running(settings) as loser:
+        # Of these, the offset is to be committed when the partition is given up.
+        await produce(servers, topic, [b"heartbeat ok"] * 10)
+        await until(lambda: scored(loser) == 10)
+        await produce(servers, topic, [b"disk failure"] * 20)
+        await held.waits.wait()
+        await produce(servers, topic, [b"disk failure"] * 30)
+        await until(lambda: value(loser, "crosyslog_lines_received_total") == 60)
+        # As an agent does that has been given the partition.
+        group = settings.kafka.resolved_group
+        owner = await start_producer(settings.kafka, transactional_id=f"{group}-{topic}-0")
+        await owner.stop()
+
+        async def let_go() -> None:
+            await until(lambda: loser.not_ready() == "no partitions are assigned")
+            held.may_go.set()
+
+        letting_go = asyncio.create_task(let_go())
+        async with running(settings):
+            await letting_go
+            await until_committed(settings.kafka, 60)
+    found = [event["source"]["offset"] for event in await published(servers, f"{topic}.anomalies")]
+    assert found == list(range(10, 60))
+    # To start a producer for what is lost would fence the owner in turn.
+    assert held.resumed == 0
+
+
+async def test_what_is_in_flight_ends_with_a_client_that_is_stopped_in_a_rebalance(
+    kafka: KafkaAddress, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it is delivered beside the same lines, which the next client has read again."""
+    servers = kafka.bootstrap_servers
+    await create_topics(servers, {topic: 1})
+    settings = agent_settings(
+        servers, topic, tmp_path, model__threshold=0, kafka__session_timeout="30s"
+    )
+    held = Held(monkeypatch)
+    async with running(settings) as app:
+        await produce(servers, topic, some_lines(20))
+        await held.waits.wait()
+        await produce(servers, topic, some_lines(30))
+        await until(lambda: value(app, "crosyslog_lines_received_total") == 50)
+        fetching = app._fetching
+        assert fetching is not None
+        taking_back = asyncio.create_task(fetching.revoked())
+        await until(lambda: app.not_ready() == "no partitions are assigned")
+        # As the client does when it has to stop before the lines in flight are delivered.
+        taking_back.cancel()
+        await asyncio.gather(taking_back, return_exceptions=True)
+        fetching.lost(KafkaError("the client is made anew"))
+        await until(lambda: app.not_ready() is None)
+        held.may_go.set()
+        await until_committed(settings.kafka, 50)
+    found = [event["source"]["offset"] for event in await published(servers, f"{topic}.anomalies")]
+    assert found == list(range(50))
+
+
+async def test_partitions_that_come_while_the_agent_leaves_are_not_begun_with(
+    kafka: KafkaAddress, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that is stopped while it joins is given some all the same, and others have them."""
+    servers = kafka.bootstrap_servers
+    await create_topics(servers, {topic: 1})
+    place = TopicPartition(topic, 0)
+    stop, begin = AIOKafkaConsumer.stop, ExactlyOnce.open
+    begun: list[bool] = []
+    async with running(agent_settings(servers, topic, tmp_path)) as app:
+        fetching = app._fetching
+        assert fetching is not None
+
+        async def stop_late(consumer: AIOKafkaConsumer) -> None:
+            await stop(consumer)
+            await fetching.assigned({place})
+
+        async def watched_begin(delivery: ExactlyOnce, places: Iterable[TopicPartition]) -> None:
+            consumer = fetching._consumer
+            assert consumer is not None
+            begun.append(set(places) <= consumer.assignment())
+            await begin(delivery, places)
+
+        monkeypatch.setattr(AIOKafkaConsumer, "stop", stop_late)
+        monkeypatch.setattr(ExactlyOnce, "open", watched_begin)
+        fetching.lost(KafkaError("another agent has it"))
+        await until(lambda: bool(begun) and app.not_ready() is None)
+        assert all(begun)
 
 
 async def test_dead_letters_are_published_with_the_events_once(

@@ -53,9 +53,10 @@ def test_all_are_listed(trainer: Trainer) -> None:
 def test_each_is_shown_as_it_is(trainer: Trainer, name: str) -> None:
     system = load_system(name)
     shown = trainer.says("show", name)
-    sessions = "" if system.sessions is None else f"sessions by       {system.sessions}"
-    for text in (*system.patterns, system.session or "", sessions, *system.fields.text):
+    for text in (*system.patterns, system.session or "", *system.fields.text):
         assert text in shown
+    said = [line.split() for line in shown.splitlines() if "sessions by" in line]
+    assert said == [["sessions", "by", str(rule)] for rule in [system.sessions] if rule]
     assert shown.count("is judged as") == len(system.examples)
     assert "but its line has" not in shown
     assert trainer.reports("show", name) == system.model_dump(mode="json")
