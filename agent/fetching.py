@@ -1,16 +1,13 @@
-"""Reading lines: the group's member, what it is assigned, and where it starts."""
+"""Reading lines: the group's member, and the partitions that come to it and go."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-from contextlib import suppress
-from datetime import datetime
-from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
@@ -19,19 +16,21 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
-from agent.connection import client_options, stop_within
+from agent.beginning import find_beginnings
+from agent.consuming import make_consumer, stop_consumer
 from agent.gathering import Gathering
 from agent.partition import Assignment
-from agent.records import as_sent
+from agent.watching import Watching
 from crosyslog.errors import SettingError
-from crosyslog.windows import WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
     from agent.delivery import Delivery
     from agent.metrics import Metrics
-    from agent.partition import Batch, Partition
+    from agent.partition import Batch
     from agent.setting_parts import BatchSettings, KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -42,21 +41,8 @@ _JOIN_SECONDS = 0.1
 #: A broker answers an empty fetch after half a second; without an answer for this long it is away.
 _SILENCE_SECONDS = 5.0
 
-#: For the ends of the partitions, which are asked for each second.
-_ENDS_SECONDS = 5.0
-
-#: New partitions are found, and a topic that was made anew, after at most this long.
-_METADATA_SECONDS = 30.0
-
 #: Waits between attempts to come back, in seconds; the last one is kept to.
 _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
-
-#: Leaving the group is a courtesy: without it the group waits for the session's end.
-_LEAVE_SECONDS = 1.5
-
-#: A client that fetches nothing for this long, although there are lines, is made anew: after some
-#: broken connections it never fetches again.
-_STUCK_SECONDS = 60.0
 
 #: Of the time that the group waits for us at a rebalance, what batches in flight may take, and of
 #: that, what the last commit may; a producer whose broker is away needs some more.
@@ -88,11 +74,11 @@ class Fetching:
         self._appetite: Callable[[], float] = lambda: math.inf
         self._rejoin: str | None = None
         self._gathering = Gathering(batch)
+        self._watching = Watching(self._gathering, metrics)
         self._consumer: AIOKafkaConsumer | None = None
         self._pending: frozenset[TopicPartition] | None = None
         self._taken_back: Assignment | None = None
         self._assigned_before = False
-        self._measured: Assignment | None = None
 
     def not_started(self) -> str | None:
         """Why reading has not begun; none if it has."""
@@ -105,20 +91,10 @@ class Fetching:
             return "no partitions are assigned"
         if not consumer.partitions_for_topic(self._topic):
             return f"the topic {self._topic} is gone"
-        silence = self._silence(assignment, consumer)
+        silence = self._watching.silence(consumer, assignment)
         if silence < _SILENCE_SECONDS:
             return None
         return f"no broker has answered for {silence:.0f} s"
-
-    def _silence(self, assignment: Assignment, consumer: AIOKafkaConsumer) -> float:
-        """For how many seconds lines have been waited for without an answer of any broker."""
-        if self._gathering.idle_since is None or not assignment.partitions:
-            return 0.0
-        waited = monotonic() - self._gathering.idle_since
-        with suppress(AssertionError, IllegalStateError):
-            heard = max(consumer.last_poll_timestamp(tp) or 0 for tp in assignment.partitions)
-            return min(waited, time() - heard / 1000) if heard else waited
-        return 0.0
 
     async def run(
         self,
@@ -161,7 +137,7 @@ class Fetching:
             self.assignment = None
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await stop_within(_LEAVE_SECONDS, consumer.stop())
+            await stop_consumer(consumer)
         # A client that was about to join may have been given partitions until then: the next client
         # does not have them, and to begin with them would fence whoever has.
         self._pending = None
@@ -203,54 +179,13 @@ class Fetching:
         await self._consumer.commit(dict(offsets))
 
     async def measure_lag(self) -> None:
-        """Sets the lag of each partition: from what is delivered to the end of its log."""
-        assignment, consumer = self.assignment, self._consumer
-        if assignment is not self._measured:
-            # What another agent has by now is not ours to report.
-            self._metrics.consumer_lag.clear()
-            self._measured = assignment
-        if assignment is None or consumer is None or not assignment.active:
-            return
-        unread = 0
-        for partition, end in (await _ends(consumer, assignment)).items():
-            tp, position = partition.place, partition.delivered
-            try:
-                if position == partition.read:
-                    # Nothing is in flight, so the position is behind what holds no lines, too:
-                    # the marks of transactions.
-                    position = max(position, await consumer.position(tp))
-            except (AssertionError, KafkaError):
-                return
-            if assignment is not self.assignment:
-                return
-            unread += max(0, end - max(partition.read, position))
-            self._metrics.consumer_lag.labels(tp.topic, tp.partition).set(max(0, end - position))
-        if not unread or self._gathering.waits:
-            self._gathering.fetched_at = monotonic()
-        elif monotonic() - self._gathering.fetched_at > _STUCK_SECONDS:
-            self._gathering.fetched_at = monotonic()
-            self._rejoin = f"nothing was fetched for {_STUCK_SECONDS:.0f} s, {unread} lines wait"
-        if self._silence(assignment, consumer) >= _STUCK_SECONDS:
-            self._rejoin = f"no broker has answered for {_STUCK_SECONDS:.0f} s"
+        """Sets the lag of each partition; a client that has got stuck is made anew."""
+        why = await self._watching.measure_lag(self._consumer, lambda: self.assignment)
+        if why is not None:
+            self._rejoin = why
 
     async def _connect(self) -> None:
-        session = int(self._settings.session_timeout * 1000)
-        consumer = AIOKafkaConsumer(
-            **client_options(self._settings),
-            group_id=self._settings.resolved_group,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-            session_timeout_ms=session,
-            heartbeat_interval_ms=session // 3,
-            rebalance_timeout_ms=session,
-            max_partition_fetch_bytes=2 * 1024 * 1024,
-            fetch_max_bytes=16 * 1024 * 1024,
-            metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
-            group_instance_id=self._settings.group_instance_id,
-            value_deserializer=as_sent,
-        )
-        self._consumer = consumer
+        consumer = self._consumer = make_consumer(self._settings)
         await consumer.start()
         consumer.subscribe([self._topic], listener=_Listener(self))
 
@@ -325,40 +260,23 @@ class Fetching:
             await self._delivery.close(assignment.partitions.values(), settling)
 
     async def _begin(self, partitions: frozenset[TopicPartition]) -> None:
-        """Finds where each partition goes on, and reads from the start of that window."""
+        """Reads each partition from where it goes on, with what is before it in its window."""
         consumer = self._connected
         assert self._delivery is not None  # noqa: S101 - set by run
         # Before the committed offsets are read: from here on, no earlier owner can move them.
         await self._delivery.open(partitions)
-        first = await consumer.beginning_offsets(list(partitions)) if partitions else {}
-        ends = await consumer.end_offsets(list(partitions)) if partitions else {}
-        found = await asyncio.gather(*(consumer.committed(tp) for tp in partitions))
-        starts = dict(zip(partitions, found, strict=True))
-        new = {tp for tp, offset in starts.items() if offset is None}
-        if new:
-            starts.update(await self._first_positions(sorted(new)))
-        for tp in starts.keys() - new:
-            if starts[tp] < first[tp]:
-                self._lost(tp, first[tp] - starts[tp])
-            elif starts[tp] > ends[tp]:
-                log.warning(
-                    "%s/%d ends before offset %d, where reading was: reading it from its start",
-                    tp.topic, tp.partition, starts[tp],
-                )  # fmt: skip
-            else:
-                continue
-            new.add(tp)
-            starts[tp] = first[tp]
-        if new:
-            # At once, so that a crash before the first batch loses nothing, nor counts it twice.
-            await consumer.commit({tp: starts[tp] for tp in new})
+        found = await find_beginnings(
+            consumer, partitions, self._settings, self._metrics,
+            assigned_before=self._assigned_before,
+        )  # fmt: skip
+        starts = {tp: beginning.start for tp, beginning in found.items()}
         assignment = Assignment(starts)
         if self._pending is not partitions:
             await self.let_go(assignment, 0.0)
             return
-        for tp, offset in starts.items():
-            consumer.seek(tp, max(first[tp], offset - offset % WINDOW))
-            assignment.partitions[tp].begin(offset)
+        for tp, beginning in found.items():
+            consumer.seek(tp, beginning.window)
+            assignment.partitions[tp].begin(beginning.start)
         self._pending = None
         self.assignment = assignment
         self._gathering.begin_anew()
@@ -367,65 +285,6 @@ class Fetching:
             "reading %s as %s from %s", self._topic, self._settings.resolved_group,
             ", ".join(f"{tp.partition}:{starts[tp]}" for tp in sorted(starts)) or "no partition",
         )  # fmt: skip
-
-    async def _first_positions(self, new: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where partitions start that the group has not read yet.
-
-        `start_from` is for a new group. In a group that reads the topic already, the partition
-        is new, and all of it is to be read.
-        """
-        consumer = self._connected
-        everything = {
-            TopicPartition(self._topic, number)
-            for number in consumer.partitions_for_topic(self._topic) or ()
-        }
-        others = await asyncio.gather(*(consumer.committed(tp) for tp in everything - set(new)))
-        start = self._settings.start_from
-        # Of agents that start together, another may have been quicker to commit: the group is
-        # new all the same in its first generation.
-        joined = any(offset is not None for offset in others) and _generation(consumer) != 1
-        if self._assigned_before or joined:
-            start = "earliest"
-        if start == "earliest":
-            return dict(await consumer.beginning_offsets(new))
-        ends = dict(await consumer.end_offsets(new))
-        if isinstance(start, datetime):
-            moment = int(start.timestamp() * 1000)
-            at = await consumer.offsets_for_times(dict.fromkeys(new, moment))
-            ends.update({tp: found.offset for tp, found in at.items() if found is not None})
-        return ends
-
-    def _lost(self, tp: TopicPartition, offsets: int) -> None:
-        self._metrics.lost_offsets.inc(offsets)
-        log.warning(
-            "%s/%d: %d offsets were removed by retention before they were read",
-            tp.topic, tp.partition, offsets,
-        )  # fmt: skip
-
-
-async def _ends(consumer: AIOKafkaConsumer, assignment: Assignment) -> dict[Partition, int]:
-    """How far each partition can be read, as far as brokers tell.
-
-    They are asked: what came with the last lines is old where none are fetched. Where one partition
-    has no leader, the client gives no answer for any, and what came last has to do. Behind a
-    transaction that is open, nothing can be read yet.
-    """
-    if not assignment.partitions:
-        return {}
-    try:
-        async with asyncio.timeout(_ENDS_SECONDS):
-            ends = await consumer.end_offsets(list(assignment.partitions))
-    except (KafkaError, OSError):
-        ends = {}
-        with suppress(AssertionError):  # they were taken away a moment ago
-            ends = {tp: consumer.last_stable_offset(tp) for tp in assignment.partitions}
-    return {assignment.partitions[tp]: end for tp, end in ends.items() if end is not None}
-
-
-def _generation(consumer: AIOKafkaConsumer) -> int:
-    """How many times the group has been balanced; 0 where the client does not tell."""
-    # It has no public name.
-    return int(getattr(consumer._coordinator, "generation", 0))  # noqa: SLF001
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: Bounds the flush of a producer whose broker may be away.
 _CLOSE_SECONDS = 1.5
 
+#: For the connections of one that is cut off, which close at once.
+_CUT_SECONDS = 0.5
+
 #: A batch of messages is closed at this size, before compression.
 _BATCH_BYTES = 256 * 1024
 
@@ -147,7 +150,8 @@ async def stop_producer(producer: AIOKafkaProducer) -> None:
         sender = producer._sender.sender_task  # noqa: SLF001 - it has no public name
         if sender is not None:
             sender.cancel()
-        await producer.client.close()
+        # Under TLS, a connection waits for an answer to its end: it goes on to close by itself.
+        await stop_within(_CUT_SECONDS, producer.client.close())
 
 
 async def send_all(

@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
 
+class _Client:
+    closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
 class _Consumer:
+    """One that was not started, whose stop does not reach its client."""
+
+    def __init__(self) -> None:
+        self._client = _Client()
+        self._coordinator = self._fetcher = None
+
     async def stop(self) -> None:
         raise asyncio.CancelledError
 
@@ -26,11 +39,13 @@ class _Consumer:
 async def test_a_consumer_that_raises_its_own_cancellation_cancels_nobody_else() -> None:
     settings = load_settings(flags={"kafka.topic": "a"})
     fetching = Fetching(settings.kafka, settings.batch, Metrics())
-    fetching._consumer = cast("AIOKafkaConsumer", _Consumer())
+    consumer = _Consumer()
+    fetching._consumer = cast("AIOKafkaConsumer", consumer)
 
     await fetching.leave()
 
     assert fetching._consumer is None
+    assert consumer._client.closed
 
 
 async def test_a_client_that_does_not_stop_is_given_up() -> None:

@@ -148,7 +148,7 @@ async def reading(
     monkeypatch: pytest.MonkeyPatch, *settings: str
 ) -> AsyncIterator[tuple[Consumer, Pipeline]]:
     consumer, pipeline = Consumer(), Pipeline()
-    monkeypatch.setattr("agent.fetching.AIOKafkaConsumer", lambda **_: consumer)
+    monkeypatch.setattr("agent.consuming.AIOKafkaConsumer", lambda **_: consumer)
     chosen = load_settings(assignments=[f"kafka.topic={TOPIC}", "batch.linger=10ms", *settings])
     fetching = Fetching(chosen.kafka, chosen.batch, Metrics())
     delivery: Any = Delivery()
@@ -302,7 +302,7 @@ async def test_a_batch_that_waits_grows_to_twice_its_size_at_most(
 
 
 async def test_a_client_that_hears_nothing_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.fetching._STUCK_SECONDS", 0.2)
+    monkeypatch.setattr("agent.watching._STUCK_SECONDS", 0.2)
     async with reading(monkeypatch) as (consumer, pipeline):
         consumer.feed(LOUD, 1)
         await pipeline.given.get()
@@ -316,7 +316,7 @@ async def test_a_client_that_hears_nothing_is_made_anew(monkeypatch: pytest.Monk
 async def test_without_an_answer_for_one_partition_the_others_are_watched_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("agent.fetching._STUCK_SECONDS", 0.2)
+    monkeypatch.setattr("agent.watching._STUCK_SECONDS", 0.2)
     async with reading(monkeypatch) as (consumer, pipeline):
         consumer.feed(LOUD, 1)
         await pipeline.given.get()
