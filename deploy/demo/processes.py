@@ -19,12 +19,16 @@ _STALL_SECONDS = 120.0
 #: The agent promises to be gone in 10 s; twice that is a defect to report.
 _STOP_SECONDS = 20.0
 
+#: What a command of ours ends with after Ctrl-C.
+_INTERRUPTED = 130
+
 
 async def run_command(environment: Mapping[str, str], *words: str) -> str:
     """Runs one of our commands and returns what it printed.
 
     Raises:
         CrosyslogError: the command failed; it says what the command said.
+        KeyboardInterrupt: the command was interrupted.
     """
     process = await asyncio.create_subprocess_exec(
         *_program(words),
@@ -38,6 +42,9 @@ async def run_command(environment: Mapping[str, str], *words: str) -> str:
         process.kill()
         await process.wait()
         raise
+    if process.returncode == _INTERRUPTED:
+        # Ctrl-C goes to all processes of a terminal, and to the command first here.
+        raise KeyboardInterrupt
     if process.returncode:
         reason = err.decode(errors="replace").strip().removeprefix("error: ")
         raise CrosyslogError(f"{words[0]} {words[1]}: {reason}")

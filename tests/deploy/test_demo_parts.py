@@ -1,12 +1,15 @@
 """What the demo sends and shows, and what it says to wrong options."""
 
+import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crosyslog.errors import InputError, LabelError
+from crosyslog.errors import CrosyslogError, InputError, LabelError
 from crosyslog.systems import System, load_system
+from deploy.demo import processes
 from deploy.demo.__main__ import main
 from deploy.demo.replay import load_replay
 from deploy.demo.show import EventView, Summary, show_summary
@@ -123,3 +126,13 @@ def test_wrong_options_are_one_line(
     assert status == 2
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("status", "raised"), [(130, KeyboardInterrupt), (2, CrosyslogError)])
+def test_a_command_that_ctrl_c_reaches_first_interrupts_the_demo(
+    monkeypatch: pytest.MonkeyPatch, status: int, raised: type[BaseException]
+) -> None:
+    program = [sys.executable, "-c", f"raise SystemExit({status})"]
+    monkeypatch.setattr(processes, "_program", lambda _: program)
+    with pytest.raises(raised):
+        asyncio.run(processes.run_command({}, "trainer", "adapt"))
