@@ -1,7 +1,8 @@
 """A bundle: an adapted (or base) model as a folder that explains and verifies itself.
 
 `manifest.json`, `weights.safetensors` and `support.parquet`; no pickle anywhere. The support's
-templates are log text, so the files are readable by their owner alone.
+templates are log text, so the files are readable by their owner alone. A bundle that judges
+sessions has one file more: see `crosyslog.session_bundle`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import json
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from crosyslog.detector import LstmDetector
-from crosyslog.errors import BundleCorruptError, BundleError
+from crosyslog.errors import BundleCorruptError, BundleError, BundleVersionError
 from crosyslog.evidence_network import EvidenceDetector
 from crosyslog.manifest import (
     MANIFEST,
@@ -24,17 +25,22 @@ from crosyslog.manifest import (
     DetectorShape,
     EvidenceShape,
     Manifest,
+    SessionShape,
     checksum,
     read_verified,
     sha256,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+D = TypeVar("D", bound="nn.Module")
 
 #: Either kind: `template_columns` once a template, then `forward` over windows.
 Detector = LstmDetector | EvidenceDetector
@@ -112,9 +118,31 @@ def write_bundle(
     Raises:
         BundleError: it cannot be written.
     """
+    return write_files(folder, manifest, detector.state_dict(), support, {})
+
+
+def write_files(
+    folder: Path,
+    manifest: Manifest,
+    weights: Mapping[str, Tensor],
+    support: pl.DataFrame,
+    others: Mapping[str, bytes],
+) -> Manifest:
+    """Writes what any kind of bundle consists of; see `write_bundle`.
+
+    Args:
+        folder: new or empty.
+        manifest: without the hashes, which are filled in.
+        weights: the detector's, by name.
+        support: as `support_frame` makes it.
+        others: the content of the files that this kind has beside these, by name.
+
+    Raises:
+        BundleError: it cannot be written.
+    """
     from safetensors.torch import save
 
-    tensors = {name: tensor.contiguous() for name, tensor in detector.state_dict().items()}
+    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -122,14 +150,14 @@ def write_bundle(
         # Through memory: Polars reports a full disk in a way of its own.
         table = io.BytesIO()
         support.write_parquet(table, compression="zstd")
-        (folder / SUPPORT).write_bytes(table.getvalue())
-        (folder / WEIGHTS).write_bytes(save(tensors))
-        hashes = {name: sha256((folder / name).read_bytes()) for name in (WEIGHTS, SUPPORT)}
+        parts = {WEIGHTS: save(tensors), SUPPORT: table.getvalue(), **others}
+        hashes = {name: sha256(data) for name, data in parts.items()}
         complete = manifest.model_copy(update={"files": hashes})
         content = complete.model_dump(mode="json")
         content["checksum"] = checksum(content)
-        (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        for name in (MANIFEST, WEIGHTS, SUPPORT):
+        parts[MANIFEST] = (json.dumps(content, indent=2) + "\n").encode()
+        for name, data in parts.items():
+            (folder / name).write_bytes(data)
             (folder / name).chmod(0o600)
     except OSError as error:
         raise BundleError(f"cannot write the bundle {folder}: {error.strerror}") from error
@@ -137,25 +165,22 @@ def write_bundle(
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Loads a bundle and verifies hashes, format and masking.
+    """Loads a bundle that judges lines, and verifies hashes, format and masking.
 
     Raises:
         BundleCorruptError: a file is missing, or is not what the manifest says.
-        BundleVersionError: it was made for another format or masking.
+        BundleVersionError: it was made for another format or masking, or judges sessions.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     manifest, digest, parts = read_verified(folder)
-    try:
-        detector = build_detector(manifest.detector)
-        detector.load_state_dict(load(parts[WEIGHTS]))
-    except (RuntimeError, SafetensorError) as error:
-        raise BundleCorruptError(
-            f"the bundle {folder} is corrupted: its weights do not fit its manifest"
-        ) from error
-    support = _read_support(folder, parts[SUPPORT], manifest.encoder.dim)
-    detector.eval().requires_grad_(requires_grad=False)
+    shape = manifest.detector
+    if isinstance(shape, SessionShape):
+        other = f"`crosyslog-agent scan FILE --model {manifest.target}` judges those of a log"
+        raise BundleVersionError(
+            f"the bundle {folder} judges sessions, and lines are to be judged here: "
+            + ("name another base" if manifest.kind == "base" else other)
+        )
+    detector = load_detector(folder, lambda: build_detector(shape), parts[WEIGHTS])
+    support = read_support(folder, parts[SUPPORT], manifest.encoder.dim)
     bundle = Bundle(manifest, detector, support, digest)
     try:
         bundle.attach_support()
@@ -164,6 +189,30 @@ def load_bundle(folder: Path) -> Bundle:
             f"the bundle {folder} is corrupted: {SUPPORT} does not fit its weights"
         ) from error
     return bundle
+
+
+def load_detector(folder: Path, build: Callable[[], D], data: bytes) -> D:
+    """A detector with the weights of its bundle, which it is to judge with.
+
+    Args:
+        folder: the bundle's.
+        build: makes a detector of the manifest's shape.
+        data: the file of its weights.
+
+    Raises:
+        BundleCorruptError: they are not of that shape, or none can be.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        detector = build()
+        detector.load_state_dict(load(data))
+    except (RuntimeError, SafetensorError) as error:
+        raise BundleCorruptError(
+            f"the bundle {folder} is corrupted: its weights do not fit its manifest"
+        ) from error
+    return detector.eval().requires_grad_(requires_grad=False)
 
 
 def build_detector(shape: DetectorShape | EvidenceShape) -> Detector:
@@ -176,7 +225,12 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def _read_support(folder: Path, data: bytes, dim: int) -> pl.DataFrame:
+def read_support(folder: Path, data: bytes, dim: int) -> pl.DataFrame:
+    """The support's table.
+
+    Raises:
+        BundleCorruptError: it is none, or of vectors of another length.
+    """
     import polars as pl
 
     expected = _support_schema(dim)

@@ -18,6 +18,7 @@ from pydantic import (
 
 from crosyslog.errors import BundleCorruptError, BundleVersionError
 from crosyslog.masking import MASKING_VERSION
+from crosyslog.session_rules import SessionRule
 from crosyslog.systems import System
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 FORMAT: Final = 2
 
 MANIFEST, WEIGHTS, SUPPORT = "manifest.json", "weights.safetensors", "support.parquet"
+
+#: What a bundle that judges sessions has beside these.
+TEMPLATES = "templates.json"
 
 
 class _Part(BaseModel):
@@ -69,6 +73,26 @@ class EvidenceShape(_Part):
     members: PositiveInt = 1
     source_templates: NonNegativeInt
     support_templates: NonNegativeInt = 0
+
+
+class SessionShape(_Part):
+    """The same for the detector `metalog`, which judges sessions.
+
+    Attributes:
+        kind: which form of detector.
+        dim: dimensions of the template vectors that it reads.
+        vectors: of whole templates by the encoder, or of their words, weighted by TF-IDF.
+        hidden: units of a layer of the GRU, each way.
+        layers: of the GRU.
+        members: networks of that form whose logits are averaged.
+    """
+
+    kind: Literal["metalog"] = "metalog"
+    dim: PositiveInt
+    vectors: Literal["sentences", "words"] = "sentences"
+    hidden: PositiveInt = 100
+    layers: PositiveInt = 2
+    members: PositiveInt = 1
 
 
 class EncoderReference(_Part):
@@ -123,6 +147,7 @@ class Manifest(_Part):
     Attributes:
         target: the system that it was adapted to, or the name of a base.
         system: the profile that splits the target's lines; a base has none.
+        sessions: which lines make a session, for a detector that judges those; a base has none.
         inner_loop: how a base adapts, and how an adapted bundle was.
         memory: whether a template of the support keeps its label.
         novel_below: a line is novel if no template of the support is this similar (cosine).
@@ -140,7 +165,8 @@ class Manifest(_Part):
     system: System | None = None
     masking: str = MASKING_VERSION
     encoder: EncoderReference
-    detector: Annotated[DetectorShape | EvidenceShape, Field(discriminator="kind")]
+    detector: Annotated[DetectorShape | EvidenceShape | SessionShape, Field(discriminator="kind")]
+    sessions: SessionRule | None = None
     memory: bool = True
     inner_loop: InnerLoop
     threshold: Threshold
@@ -152,6 +178,12 @@ class Manifest(_Part):
     settings: dict[str, Any] = {}
     command: str
     files: dict[str, str] = {}
+
+
+def files_of(manifest: Manifest) -> tuple[str, ...]:
+    """The files that a bundle has beside its manifest."""
+    judges_sessions = isinstance(manifest.detector, SessionShape)
+    return (WEIGHTS, SUPPORT, TEMPLATES) if judges_sessions else (WEIGHTS, SUPPORT)
 
 
 def load_manifest(folder: Path) -> tuple[Manifest, str]:
@@ -183,9 +215,10 @@ def load_manifest(folder: Path) -> tuple[Manifest, str]:
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise BundleCorruptError(f"{corrupted}: {place}: {error.errors()[0]['msg']}") from error
-    if set(manifest.files) != {WEIGHTS, SUPPORT}:
+    expected = files_of(manifest)
+    if set(manifest.files) != set(expected):
         raise BundleCorruptError(
-            f"{corrupted}: files: names other files than {WEIGHTS} and {SUPPORT}"
+            f"{corrupted}: files: names other files than {' and '.join(expected)}"
         )
     if manifest.masking != MASKING_VERSION:
         raise BundleVersionError(
@@ -193,6 +226,21 @@ def load_manifest(folder: Path) -> tuple[Manifest, str]:
             f"masks with {MASKING_VERSION}: adapt again"
         )
     return manifest, sha256(data)
+
+
+def require_encoder(manifest: Manifest, encoder_id: str) -> None:
+    """Refuses to judge by the vectors of another encoder than a bundle's own.
+
+    Raises:
+        BundleVersionError: the bundle was made with another encoder.
+    """
+    wanted = manifest.encoder
+    if wanted.id != encoder_id:
+        raise BundleVersionError(
+            f"the bundle {manifest.target}/{manifest.version} was made with the encoder "
+            f"{wanted.id} ({wanted.name}) and {encoder_id} is loaded: set "
+            f"encoder.name={wanted.name} and encoder.precision={wanted.precision}, or adapt again"
+        )
 
 
 def read_verified(folder: Path) -> tuple[Manifest, str, dict[str, bytes]]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from crosyslog.errors import BundleVersionError
 from crosyslog.logits import sigmoid
+from crosyslog.manifest import require_encoder
 from crosyslog.masking import mask
 from crosyslog.threads import torch_threads
 from crosyslog.windows import with_windows_so_far
@@ -77,14 +77,7 @@ class Scorer:
         Raises:
             BundleVersionError: the bundle was made with another encoder.
         """
-        wanted = bundle.manifest.encoder
-        if wanted.id != encoder.id:
-            raise BundleVersionError(
-                f"the bundle {bundle.manifest.target}/{bundle.manifest.version} was made with the "
-                f"encoder {wanted.id} ({wanted.name}) and {encoder.id} is loaded: set "
-                f"encoder.name={wanted.name} and encoder.precision={wanted.precision}, or adapt "
-                "again"
-            )
+        require_encoder(bundle.manifest, encoder.id)
         self.bundle = bundle
         self.threshold = bundle.manifest.threshold.value if threshold is None else threshold
         self._encoder = encoder

@@ -281,6 +281,11 @@ class TfidfVectors:
         return self._words.dim
 
     @property
+    def source(self) -> WordVectors:
+        """Where the words' vectors come from: another fit can take them from there, too."""
+        return self._words
+
+    @property
     def id(self) -> str:
         """Names where the words' vectors come from."""
         return self._words.id
@@ -305,6 +310,10 @@ class TfidfVectors:
             weighted = np.array(weights)[:, None] * known_WD[[place[word] for word in counts]]
             vectors_TD[row] = weighted.sum(axis=0) / max(len(words), 1)
         return vectors_TD.astype(np.float16).astype(np.float32)
+
+    def without_weights(self) -> TfidfVectors:
+        """The same source of vectors, with every word of the same weight: no text is kept."""
+        return TfidfVectors(self._words, {})
 
     def to_json(self) -> bytes:
         """Weights, and where the words' vectors come from, for `from_json`.

@@ -13,9 +13,11 @@ from crosyslog.manifest import (
     EncoderReference,
     InnerLoop,
     Manifest,
+    SessionShape,
     SupportSummary,
     Threshold,
 )
+from crosyslog.session_rules import SessionRule
 from crosyslog.systems import load_system
 
 if TYPE_CHECKING:
@@ -23,12 +25,17 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
+    import polars as pl
     from numpy.typing import NDArray
+    from torch import nn
 
     from crosyslog.bundle import Bundle
     from crosyslog.detector import LstmDetector
     from crosyslog.encoder import Encoder
+    from crosyslog.session_bundle import SessionBundle
+    from crosyslog.session_detector import SessionDetector
     from crosyslog.store import Store
+    from crosyslog.word_vectors import TfidfVectors, WordVectors
 
 #: What `tiny_bundle` was adapted on unless a test says otherwise: template to "is an alert".
 #: With memory, a line whose template is among these scores exactly 1 or 0.
@@ -38,6 +45,9 @@ SUPPORT: Mapping[str, bool] = {
     "session opened for user": False,
     "heartbeat ok": False,
 }
+
+#: What `tiny_session_bundle` groups unless a test says otherwise: the last two are one group.
+TEMPLATES = (*SUPPORT, "session # opened for ann", "session # opened for bob")
 
 
 class HashVectors:
@@ -108,53 +118,95 @@ def tiny_bundle(
             +4 always, at 0 it depends on the lines before it.
         seed: of the weights.
     """
-    from crosyslog.bundle import load_bundle, now, support_frame, write_bundle
+    from crosyslog.bundle import load_bundle, write_bundle
 
     encoder = encoder or FakeEncoder()
-    alert = np.fromiter(support.values(), dtype=np.bool_, count=len(support))
-    counts = np.ones(len(support), dtype=np.int64)
     base = kind == "base"
     shape = DetectorShape(dim=encoder.dim, projected=6, hidden=5)
-    manifest = Manifest(
-        kind=kind,
+    manifest = _manifest(
+        support,
+        shape,
+        encoder=encoder,
         target=target,
         version=version,
-        created=now(),
-        system=None if base or system is None else load_system(system),
-        encoder=EncoderReference(id=encoder.id, name=encoder.name, dim=encoder.dim),
-        detector=shape,
+        base=base,
+        system=system,
         memory=memory,
-        inner_loop=InnerLoop(
-            steps=3,
-            rates={"head.weight": (0.05,), "head.bias": (0.05,)},
-            threshold=Threshold(value=threshold, chosen="by the test"),
-            repeat_power=0.5,
-        ),
-        threshold=Threshold(value=threshold, chosen="by the test"),
-        novel_below=0.6,
-        support=SupportSummary()
-        if base
-        else SupportSummary(
-            lines=len(support),
-            alerts=int(alert.sum()),
-            templates=len(support),
-            alert_templates=int(alert.sum()),
-        ),
-        sources=("bgl", "liberty"),
-        base=None if base else "bgl-liberty",
-        command="trainer adapt --target " + target,
+        threshold=threshold,
     )
-    vectors = encoder.encode(list(support))
-    table = support_frame(
-        templates=None if base else list(support),
-        alert=alert,
-        lines=counts,
-        alerts=counts * alert,
-        source=["bgl"] * len(support) if base else None,
-        vectors=vectors,
-    )
-    write_bundle(folder, manifest, _detector(shape, bias, seed), table)
+    detector = _detector(shape, bias, seed)
+    write_bundle(folder, manifest, detector, _support(support, encoder, base=base))
     return load_bundle(folder)
+
+
+def tiny_session_bundle(
+    folder: Path,
+    *,
+    encoder: Encoder | None = None,
+    templates: Sequence[str] = TEMPLATES,
+    words: WordVectors | None = None,
+    target: str = "hdfs",
+    version: str = "0001",
+    kind: Literal["adapted", "base"] = "adapted",
+    threshold: float = 0.5,
+    bias: float = 0.0,
+    seed: int = 0,
+) -> SessionBundle:
+    """Writes a whole bundle that judges sessions into a new folder, and loads it.
+
+    Args:
+        folder: must not exist.
+        encoder: whose vectors it reads; a `FakeEncoder()` unless given.
+        templates: that Drain groups; those of a base are not kept.
+        words: where the vectors of words come from that it reads in place of the encoder's.
+        target: the system it is for.
+        version: of the bundle.
+        kind: `adapted` or `base`.
+        threshold: from which score on a session is an anomaly.
+        bias: of the logit.
+        seed: of the weights.
+    """
+    from crosyslog.drain_groups import TemplateGroups
+    from crosyslog.session_bundle import SessionBundle, load_session_bundle, write_session_bundle
+    from crosyslog.systems.profile import DrainSettings
+    from crosyslog.word_vectors import TfidfVectors
+
+    encoder = encoder or FakeEncoder()
+    base = kind == "base"
+    drain = DrainSettings().model_dump()
+    shape = SessionShape(
+        dim=encoder.dim if words is None else words.dim,
+        vectors="sentences" if words is None else "words",
+        hidden=4,
+        layers=1,
+        members=2,
+    )
+    fitted = TemplateGroups.fit(templates, **drain)
+    support = {text: SUPPORT.get(text, False) for text in fitted.groups}
+    manifest = _manifest(
+        support,
+        shape,
+        encoder=encoder,
+        target=target,
+        version=version,
+        base=base,
+        system="hdfs",
+        memory=False,
+        threshold=threshold,
+    )
+    groups = TemplateGroups.fit([], **drain) if base else fitted
+    weighted = None if words is None else TfidfVectors.fit(groups.groups, words)
+    rule = None if base else SessionRule(by="key")
+    bundle = SessionBundle(
+        manifest.model_copy(update={"sessions": rule}),
+        _session_detector(shape, bias, seed),
+        groups,
+        weighted,
+        _support(support, weighted or encoder, base=base),
+        sha256="",
+    )
+    write_session_bundle(folder, bundle)
+    return load_session_bundle(folder, words)
 
 
 def add_tiny_model(
@@ -188,6 +240,15 @@ def add_tiny_model(
     return store.add(target, write)
 
 
+def add_tiny_session_model(store: Store, target: str) -> str:
+    """Adds a `tiny_session_bundle` to a store, makes it current, and returns its version."""
+
+    def write(folder: Path, version: str) -> None:
+        tiny_session_bundle(folder, target=target, version=version)
+
+    return store.add(target, write)
+
+
 def lstm_of(bundle: Bundle) -> LstmDetector:
     """The detector of a bundle that is known to be `maml_lstm`."""
     from crosyslog.detector import LstmDetector
@@ -196,13 +257,94 @@ def lstm_of(bundle: Bundle) -> LstmDetector:
     return bundle.detector
 
 
-def _detector(shape: DetectorShape, bias: float, seed: int) -> LstmDetector:
-    """Random weights, the recurrent part strong enough that what came before can be seen."""
-    import torch
+def _manifest(
+    support: Mapping[str, bool],
+    shape: DetectorShape | SessionShape,
+    *,
+    encoder: Encoder,
+    target: str,
+    version: str,
+    base: bool,
+    system: str | None,
+    memory: bool,
+    threshold: float,
+) -> Manifest:
+    from crosyslog.bundle import now
 
+    summary = SupportSummary(
+        lines=len(support),
+        alerts=sum(support.values()),
+        templates=len(support),
+        alert_templates=sum(support.values()),
+    )
+    return Manifest(
+        kind="base" if base else "adapted",
+        target=target,
+        version=version,
+        created=now(),
+        system=None if base or system is None else load_system(system),
+        encoder=EncoderReference(id=encoder.id, name=encoder.name, dim=encoder.dim),
+        detector=shape,
+        memory=memory,
+        inner_loop=InnerLoop(
+            steps=3,
+            rates={"head.weight": (0.05,), "head.bias": (0.05,)},
+            threshold=Threshold(value=threshold, chosen="by the test"),
+            repeat_power=0.5,
+        ),
+        threshold=Threshold(value=threshold, chosen="by the test"),
+        novel_below=0.6,
+        support=SupportSummary() if base else summary,
+        sources=("bgl", "liberty"),
+        base=None if base else "bgl-liberty",
+        command="trainer adapt --target " + target,
+    )
+
+
+def _support(
+    support: Mapping[str, bool], encoder: Encoder | TfidfVectors, *, base: bool
+) -> pl.DataFrame:
+    """Each template seen once; a base keeps their vectors alone."""
+    from crosyslog.bundle import support_frame
+
+    alert = np.fromiter(support.values(), dtype=np.bool_, count=len(support))
+    counts = np.ones(len(support), dtype=np.int64)
+    return support_frame(
+        templates=None if base else list(support),
+        alert=alert,
+        lines=counts,
+        alerts=counts * alert,
+        source=["bgl"] * len(support) if base else None,
+        vectors=encoder.encode(list(support)),
+    )
+
+
+def _detector(shape: DetectorShape, bias: float, seed: int) -> LstmDetector:
     from crosyslog.detector import LstmDetector
 
     detector = LstmDetector(shape)
+    _draw(detector, bias, seed)
+    return detector
+
+
+def _session_detector(shape: SessionShape, bias: float, seed: int) -> SessionDetector:
+    import torch
+
+    from crosyslog.session_detector import SessionDetector
+
+    detector = SessionDetector(shape)
+    _draw(detector, bias, seed)
+    with torch.no_grad():
+        for member in detector.each():
+            # It is multiplied: as drawn, one line would decide alone.
+            member.direct.weight *= 0.02
+    return detector
+
+
+def _draw(detector: nn.Module, bias: float, seed: int) -> None:
+    """Random weights, the recurrent part strong enough that what came before can be seen."""
+    import torch
+
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in detector.parameters():
@@ -210,7 +352,6 @@ def _detector(shape: DetectorShape, bias: float, seed: int) -> LstmDetector:
         for name, parameter in detector.named_parameters():
             if name.endswith("head.bias"):
                 parameter.fill_(bias)
-    return detector
 
 
 @lru_cache(maxsize=100_000)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.app import App, _on_signal
+from agent.app import App, _on_signal, load_judge
 from agent.settings import load_settings
-from crosyslog.errors import EncoderError
+from crosyslog.errors import BundleVersionError, EncoderError
 from crosyslog.store import Store
-from tests.fakes import add_tiny_model
+from tests.fakes import FakeEncoder, add_tiny_model, add_tiny_session_model, tiny_session_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +100,35 @@ async def test_what_fails_while_the_model_is_loaded_is_raised(settings: Settings
 
     with pytest.raises(EncoderError, match="no such encoder"):
         await App(settings, load).run()
+
+
+def refusal(settings: Settings) -> str:
+    with pytest.raises(BundleVersionError) as caught:
+        load_judge(settings, lambda *_: FakeEncoder())
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_model_that_judges_sessions_is_refused_in_one_line(
+    settings: Settings, tmp_path: Path
+) -> None:
+    add_tiny_session_model(Store(tmp_path / "store"), "tiny")
+    assert refusal(settings) == (
+        f"the bundle {tmp_path / 'store' / 'tiny' / '0002'} judges sessions, and lines are to be "
+        "judged here: `crosyslog-agent scan FILE --model tiny` judges those of a log"
+    )
+
+
+def test_a_base_that_judges_sessions_is_refused_in_one_line(
+    settings: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "base"
+    tiny_session_bundle(folder, kind="base")
+    other = {"target": "other", "base": str(folder)}
+    model = settings.model.model_copy(update=other)
+    assert refusal(settings.model_copy(update={"model": model})) == (
+        f"the bundle {folder} judges sessions, and lines are to be judged here: name another base"
+    )
 
 
 def test_it_says_what_it_reads_and_whether_it_is_ready(settings: Settings) -> None:

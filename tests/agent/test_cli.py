@@ -14,6 +14,8 @@ from agent.replaying import Replay
 from agent.settings import load_settings
 from crosyslog import terminal
 from crosyslog.events import AnomalyEvent
+from crosyslog.store import Store
+from tests.fakes import add_tiny_session_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,6 +156,24 @@ def test_commands_about_kafka_refuse_in_one_line(
     capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
 ) -> None:
     assert said in refusal(capfd, *arguments)
+
+
+def test_check_names_a_model_that_judges_sessions(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    add_tiny_session_model(store, "hdfs")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        server = f"127.0.0.1:{unused.getsockname()[1]}"
+        said = terminal.run(app, ["check", "--topic", "hdfs-logs", "--bootstrap-servers", server])
+    assert said == 2
+    printed = capfd.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in printed if line.startswith("ok")] == [["ok", "settings"]]
+    assert printed[-1] == (
+        f"FAILED  model     the bundle {store.path('hdfs', '0001')} judges sessions, and lines are "
+        "to be judged here: `crosyslog-agent scan FILE --model hdfs` judges those of a log"
+    )
 
 
 def test_a_password_in_an_address_is_not_repeated(capfd: pytest.CaptureFixture[str]) -> None:

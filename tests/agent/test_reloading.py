@@ -12,7 +12,7 @@ from agent.metrics import Metrics
 from agent.reloading import Reloading
 from agent.settings import Settings, load_settings
 from crosyslog.store import Store
-from tests.fakes import FakeEncoder, add_tiny_model
+from tests.fakes import FakeEncoder, add_tiny_model, add_tiny_session_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,4 +118,27 @@ async def test_a_model_that_was_made_with_another_encoder_is_refused(
     await run_until(reloading, taker, lambda: value(metrics, "refused") == 1)
     assert "was made with the encoder" in caplog.text
     assert not taker.taken
+    loaded.cache.close()
+
+
+async def test_a_model_that_judges_sessions_is_refused_and_the_old_one_stays(
+    settings: Settings, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_tiny_model(store, "tiny", system="plain")
+    metrics, taker = Metrics(), Taker()
+    loaded = load_judge(settings, lambda *_: FakeEncoder())
+    reloading = Reloading(settings, *loaded, metrics)
+    add_tiny_session_model(store, "tiny")
+    await run_until(reloading, taker, lambda: value(metrics, "refused") == 1)
+    assert (
+        "model tiny/0002 is refused, the old one stays in use: the bundle "
+        f"{store.path('tiny', '0002')} judges sessions, and lines are to be judged here: "
+        "`crosyslog-agent scan FILE --model tiny` judges those of a log"
+    ) in caplog.text
+    assert not taker.taken
+    # It is not tried again, and the next one that judges lines is taken.
+    add_tiny_model(store, "tiny", system="plain")
+    await run_until(reloading, taker, lambda: bool(taker.taken))
+    assert taker.taken == [("0003", False)]
+    assert value(metrics, "refused") == 1
     loaded.cache.close()
