@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -76,27 +76,54 @@ def _best_threshold(
 
 def prototypes(sources: Sequence[LabelledStream], seed: int) -> pl.DataFrame:
     """Means of groups of like templates, by source and label: they explain, and hold no text."""
+    parts = []
+    for source in sources:
+        lines = np.bincount(source.rows, minlength=len(source.templates))
+        alerts = np.bincount(source.rows, weights=source.labels, minlength=len(lines))
+        parts.append(Labelled(source.name, source.vectors, 2 * alerts >= lines, lines, alerts))
+    return prototypes_of(parts, seed)
+
+
+class Labelled(NamedTuple):
+    """The templates of a source.
+
+    Attributes:
+        source: its name.
+        vectors: [T, D].
+        alert: what each mostly is, [T].
+        lines: how often it occurs, [T].
+        alerts: how often as an alert, [T].
+    """
+
+    source: str
+    vectors: NDArray[np.float32]
+    alert: NDArray[np.bool_]
+    lines: NDArray[np.int64]
+    alerts: NDArray[Any]
+
+
+def prototypes_of(sources: Sequence[Labelled], seed: int) -> pl.DataFrame:
+    """What `prototypes` gives, of templates whose label is known."""
     from sklearn.cluster import KMeans
 
     rows: dict[str, list[Any]] = {"alert": [], "lines": [], "alerts": [], "source": []}
     vectors = []
     for source in sources:
-        lines = np.bincount(source.rows, minlength=len(source.templates))
-        alerts = np.bincount(source.rows, weights=source.labels, minlength=len(lines))
-        alert = 2 * alerts >= lines
         for label in (False, True):
-            members = np.flatnonzero(alert == label)
+            members = np.flatnonzero(source.alert == label)
             distinct = len(np.unique(source.vectors[members], axis=0))
             groups = min(_PROTOTYPES, distinct)
+            if not groups:
+                continue
             fit = KMeans(groups, n_init=1, random_state=seed).fit(source.vectors[members])
             for group in range(groups):
                 inside = members[fit.labels_ == group]
                 centre = source.vectors[inside].mean(axis=0)
                 vectors.append(centre / max(float(np.linalg.norm(centre)), 1e-6))
                 rows["alert"].append(label)
-                rows["lines"].append(int(lines[inside].sum()))
-                rows["alerts"].append(int(alerts[inside].sum()))
-                rows["source"].append(source.name)
+                rows["lines"].append(int(source.lines[inside].sum()))
+                rows["alerts"].append(int(source.alerts[inside].sum()))
+                rows["source"].append(source.source)
     return support_frame(
         templates=None,
         alert=np.array(rows["alert"]),

@@ -18,7 +18,7 @@ from crosyslog.session_rules import SessionRule
 from crosyslog.word_vectors import EncoderWords, GloveWords
 from tests.crosyslog.bundles import put, refusal, rewrite
 from tests.fakes import TEMPLATES as TEXTS
-from tests.fakes import FakeEncoder, tiny_bundle, tiny_session_bundle
+from tests.fakes import tiny_bundle, tiny_session_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""Learning to judge sessions: the method `metalog`."""

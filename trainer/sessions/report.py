@@ -1,0 +1,196 @@
+"""What an evaluation of sessions found, as JSON and as a table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainer.metrics import Counts
+from trainer.sessions.baselines import BASELINES
+from trainer.sessions.evaluation import OURS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trainer.sessions.evaluation import SessionEvaluation, SessionResult
+    from trainer.sessions.training import SessionConfig
+
+#: Columns of the table: what they are called and where the JSON has them.
+_COLUMNS = (
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("AUPRC", "auprc"),
+    ("unseen recall", "unseen_recall"),
+)
+
+
+@dataclass(frozen=True)
+class SessionReport:
+    """An evaluation with all that its report says.
+
+    Attributes:
+        evaluation: what was judged.
+        files: the names of the target's log.
+        rule: which of its lines make a session, as a command line says it.
+        share: of the anomalous sessions to learn from, how many have a label.
+        seeds: of the tasks.
+        config: of the training.
+        results: of each method.
+    """
+
+    evaluation: SessionEvaluation
+    files: Sequence[str]
+    rule: str
+    share: float
+    seeds: Sequence[int]
+    config: SessionConfig
+    results: dict[str, SessionResult]
+
+    def content(self) -> dict[str, Any]:
+        """What `evaluation.json` holds: as of lines, with sessions in their place.
+
+        No time, path or machine is in it: the same seeds on the same machine give the same bytes.
+        """
+        evaluation = self.evaluation
+        target, parts = evaluation.target, evaluation.parts
+        return {
+            "target": target.name,
+            "file": ", ".join(self.files),
+            "unit": "session",
+            "sessions_by": self.rule,
+            "sessions": len(target),
+            "anomalous": int((target.labels == 1).sum()),
+            "templates": len(target.texts),
+            "base": None,
+            "detector": OURS,
+            "sources": [source.name for source in evaluation.sources],
+            "protocol": "honest",
+            "support": {
+                "kind": "share" if self.share else "none",
+                "size": evaluation.labels_given,
+                "share": self.share,
+                "of": len(parts.learnt),
+            },
+            "chosen_on": len(evaluation.chosen_on) if self.share else 0,
+            "query": len(evaluation.judged),
+            "query_anomalous": int(evaluation.truth.sum()),
+            "tasks": len(self.seeds),
+            "seeds": len(self.seeds),
+            "seed_list": list(self.seeds),
+            "interval": {"level": 0.95, "method": "Student's t over seeds"},
+            "settings": self.config.model_dump(exclude={"seed"}),
+            "methods": {name: self._figures(result) for name, result in self.results.items()},
+            "left_out": [name for name, (_, labels) in BASELINES.items() if labels]
+            if not self.share
+            else [],
+        }
+
+    def _figures(self, result: SessionResult) -> dict[str, Any]:
+        pooled = sum(result.counts, Counts())
+        f1 = [counts.f1 for counts in result.counts]
+        figures: dict[str, Any] = {
+            "f1": interval(f1),
+            "pooled_f1": _round(pooled.f1),
+            "precision": _round(pooled.precision),
+            "recall": _round(pooled.recall),
+            "auprc": _round(np.mean(result.average_precisions)),
+            "unseen_recall": _round(pooled.unseen_recall),
+            "false_alerts_per_10k": _round(pooled.false_alerts_per_10k),
+            "f1_by_task": [_round(value) for value in f1],
+        }
+        if result.best_on_judged:
+            figures["f1_of_best_state_on_judged"] = interval(result.best_on_judged)
+        return figures
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean of values of seeds from 0 to 1, and its 95 % interval; one value has none, 0 to 1."""
+    from scipy.stats import t
+
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return {"mean": _round(mean), "low": 0.0, "high": 1.0}
+    spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = float(t.ppf(0.975, len(values) - 1)) * spread
+    return {
+        "mean": _round(mean),
+        "low": _round(max(mean - half, 0.0)),
+        "high": _round(min(mean + half, 1.0)),
+    }
+
+
+def show_sessions(content: dict[str, Any], results: dict[str, SessionResult]) -> None:
+    """Writes the table of an evaluation to standard output.
+
+    Args:
+        content: what `SessionReport.content` returns.
+        results: for what took how long.
+    """
+    from trainer.screen import count_of, say, say_table
+
+    support = content["support"]
+    say(
+        f"{content['target']}: {content['file']}, {content['sessions']:,} sessions by "
+        f"{content['sessions_by']}, {content['anomalous']:,} of them anomalous, "
+        f"{content['templates']:,} templates"
+    )
+    say(f"trained on {', '.join(content['sources'])}; {count_of(content['seeds'], 'seed')}")
+    if support["kind"] == "none":
+        say(f"no label of the target is used; the last {content['query']:,} sessions are judged")
+    else:
+        say(
+            f"{count_of(support['size'], 'label')} of anomalous sessions among the first "
+            f"{support['of']:,}, {content['chosen_on']:,} sessions after them choose, the "
+            f"{content['query']:,} after those are judged, {content['query_anomalous']:,} of them "
+            "anomalous"
+        )
+    say("")
+    say_table(
+        [
+            "method", "F1", "95 %", *(title for title, _ in _COLUMNS), "false alerts/10k",
+            "F1 of best state on judged", "learnt in", "sessions/s",
+        ],
+        [
+            [
+                name,
+                f"{figures['f1']['mean']:.3f}",
+                _ends(figures["f1"]) if content["seeds"] > 1 else "-",
+                *(f"{figures[key]:.3f}" for _, key in _COLUMNS),
+                f"{figures['false_alerts_per_10k']:.1f}",
+                _best(figures),
+                f"{results[name].seconds / content['seeds']:.1f} s",
+                _speed(results[name]),
+            ]
+            for name, figures in content["methods"].items()
+        ],
+    )  # fmt: skip
+    say("")
+    say(
+        "F1 and AUPRC are means over seeds, the rest is pooled over them; unseen recall is that of "
+        "anomalous sessions with a template that none to learn from holds. The F1 of the best "
+        "state on the judged part is chosen by the labels that are judged, as the published code "
+        "does: it is no result."
+    )
+
+
+def _best(figures: dict[str, Any]) -> str:
+    best = figures.get("f1_of_best_state_on_judged")
+    return "-" if best is None else f"{best['mean']:.3f} ({_ends(best)})"
+
+
+def _ends(figures: dict[str, float]) -> str:
+    return f"{figures['low']:.3f}-{figures['high']:.3f}"
+
+
+def _speed(result: SessionResult) -> str:
+    if not result.judging_seconds:
+        return "-"
+    return f"{result.judged / result.judging_seconds:,.0f}"
+
+
+def _round(value: float | np.floating[Any]) -> float:
+    """Six digits: enough for any comparison, and no noise of the last bit in a file."""
+    return round(float(value), 6)

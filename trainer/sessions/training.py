@@ -1,0 +1,361 @@
+"""Meta-training of networks that judge sessions, and the choice among what it comes by.
+
+Shapes: N sessions to learn from, B of a batch, L lines of the longest, T texts, D dimensions,
+M members.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+from crosyslog.errors import LabelError
+from crosyslog.logits import sigmoid
+from crosyslog.manifest import SessionShape, Threshold
+from crosyslog.session_detector import SessionDetector
+from crosyslog.session_scorer import judge_sessions, padded_rows
+from trainer.sessions.estimates import Estimates
+from trainer.sessions.metrics import best_threshold
+from trainer.sessions.two_steps import Batch, batch_loss, two_step_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from crosyslog.session_detector import SessionMember
+    from trainer.sessions.corpus import SessionCorpus
+
+#: Of a longer session, so many lines in a row are learnt from, from a place drawn each time.
+_LONGEST_LEARNT = 300
+
+#: A member's gradient is shortened to this.
+_LONGEST_GRADIENT = 5.0
+
+
+class SessionConfig(BaseModel):
+    """The settings of meta-training for sessions; `trainer train --config` reads them as TOML.
+
+    Attributes:
+        vectors: of templates: by the encoder, or of their words, weighted by TF-IDF.
+        hidden: units of a layer of the GRU, each way.
+        layers: of the GRU.
+        members: networks that are trained from other initial weights, and whose logits are
+            averaged.
+        steps: of the training.
+        batch: sessions of a step, as many of the source as of the target.
+        trial_rate: size of the trial step on the source; 0 leaves it out, and with it what makes
+            the training a meta-learning.
+        beta: how much the target's loss counts beside the source's.
+        first_order: leave out the second derivatives.
+        rate: largest size of a step (AdamW, one cycle).
+        weight_decay: of AdamW.
+        kept: so many states of a training are kept, evenly spread, for the choice among them.
+        adaptation_steps: with which a base adapts to a target.
+        seed: of all chance.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vectors: Literal["sentences", "words"] = "sentences"
+    hidden: PositiveInt = 100
+    layers: Annotated[int, Field(ge=1, le=8)] = 2
+    members: Annotated[int, Field(ge=1, le=16)] = 3
+    steps: PositiveInt = 120
+    batch: Annotated[int, Field(ge=2, le=4096)] = 64
+    trial_rate: Annotated[float, Field(ge=0)] = 0.01
+    beta: PositiveFloat = 1.0
+    first_order: bool = False
+    rate: PositiveFloat = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    kept: PositiveInt = 12
+    adaptation_steps: PositiveInt = 60
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def shape(self, dim: int) -> SessionShape:
+        """The networks' form, for vectors of so many dimensions."""
+        return SessionShape(
+            dim=dim,
+            vectors=self.vectors,
+            hidden=self.hidden,
+            layers=self.layers,
+            members=self.members,
+        )
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Sessions to learn from.
+
+    Attributes:
+        corpus: of their system.
+        sessions: which of its sessions, [N].
+        estimates: what they are taken for.
+    """
+
+    corpus: SessionCorpus
+    sessions: NDArray[np.int64]
+    estimates: Estimates
+
+    def shares(self) -> NDArray[np.float64]:
+        """How often each is drawn, [N]: half of all draws are anomalous, as far as that is known.
+
+        Raises:
+            LabelError: there is nothing to draw.
+        """
+        anomalous, weights = (part.astype(np.float64) for part in self.estimates)
+        parts = [weights * anomalous, weights * (1 - anomalous)]
+        known = [part / part.sum() for part in parts if part.sum() > 0]
+        if not known:
+            raise LabelError(f"{self.corpus.name} has no session to learn from")
+        return np.asarray(sum(known) / len(known))
+
+
+class Held(NamedTuple):
+    """Labelled sessions that are not learnt from: a choice is made on them.
+
+    Attributes:
+        corpus: of their system.
+        sessions: which of its sessions.
+    """
+
+    corpus: SessionCorpus
+    sessions: NDArray[np.int64]
+
+    @property
+    def labels(self) -> NDArray[np.bool_]:
+        """Whether each is anomalous."""
+        return np.asarray(self.corpus.labels[self.sessions] == 1)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a training has come to.
+
+    Attributes:
+        step: after which.
+        detector: with the weights of then.
+    """
+
+    step: int
+    detector: SessionDetector
+
+
+class Chosen(NamedTuple):
+    """A state that was chosen.
+
+    Attributes:
+        state: it.
+        threshold: that goes with it.
+        average_precision: on the sessions that it was chosen on, a mean over their systems.
+        f1: there, with the threshold.
+    """
+
+    state: State
+    threshold: Threshold
+    average_precision: float
+    f1: float
+
+
+def meta_train(
+    sources: Sequence[Lessons],
+    target: Lessons | None,
+    config: SessionConfig,
+    progress: Callable[[int, float], None] | None = None,
+) -> list[State]:
+    """Trains networks on sources so that it helps on a target.
+
+    Without a target, the sources take its part in turn; with a single one, the one half of its
+    sessions that of the other.
+
+    Args:
+        sources: of the labelled systems.
+        target: the few labelled sessions of the target, and the others with estimated labels.
+        config: the settings.
+        progress: called with the number of steps done, of all members together, and the loss.
+
+    Returns:
+        The states that were kept, the last one of them the training's end.
+
+    Raises:
+        LabelError: a system has nothing to learn from.
+    """
+    rng = np.random.default_rng(config.seed)
+    shape = config.shape(sources[0].corpus.vectors.shape[1])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        detector = SessionDetector(shape)
+    pairs = _pairs(sources, target, rng)
+
+    def loss_of(member: SessionMember, parameters: dict[str, Tensor], step: int) -> Tensor:
+        source, other = pairs[step % len(pairs)]
+        return two_step_loss(
+            member,
+            parameters,
+            source.draw(config.batch, rng),
+            other.draw(config.batch, rng),
+            rate=config.trial_rate,
+            beta=config.beta,
+            first_order=config.first_order,
+        )
+
+    return _train(detector, loss_of, config, config.steps, progress)
+
+
+def adapt_states(base: SessionDetector, target: Lessons, config: SessionConfig) -> list[State]:
+    """Trains a base's networks on a target alone; the first state is the base itself.
+
+    Args:
+        base: its detector, which stays as it is.
+        target: what is to be learnt.
+        config: those of the base, for what they say of steps.
+
+    Raises:
+        LabelError: there is nothing to learn from.
+    """
+    rng = np.random.default_rng(config.seed)
+    drawing = _Drawing(target)
+
+    def loss_of(member: SessionMember, parameters: dict[str, Tensor], step: int) -> Tensor:
+        del step
+        return batch_loss(member, parameters, drawing.draw(config.batch, rng))
+
+    states = _train(copy.deepcopy(base), loss_of, config, config.adaptation_steps, None)
+    return [State(0, copy.deepcopy(base)), *states]
+
+
+def choose(states: Sequence[State], held: Sequence[Held], what: str) -> Chosen:
+    """The state with the best average precision on labelled sessions, and its best threshold.
+
+    Args:
+        states: to choose among; of equals, the earliest.
+        held: by system, each of which counts as much as another.
+        what: these sessions are, for the manifest.
+    """
+    best: Chosen | None = None
+    for state in states:
+        judged = [
+            judge_sessions(state.detector, one.corpus.vectors, one.corpus.rows.chosen(one.sessions))
+            for one in held
+        ]
+        found = best_threshold([logits for logits, _ in judged], [one.labels for one in held])
+        if best is None or found.average_precision > best.average_precision:
+            value = sigmoid(np.array([found.threshold], dtype=np.float32))
+            threshold = Threshold(value=float(value[0]), chosen=f"best F1 on {what}")
+            best = Chosen(state, threshold, found.average_precision, found.f1)
+    assert best is not None  # noqa: S101 - there is a state
+    return best
+
+
+class _Drawing:
+    """Draws batches of some lessons."""
+
+    def __init__(self, lessons: Lessons) -> None:
+        self._lessons = lessons
+        self._shares = lessons.shares()
+        self._scaled_TD = SessionDetector.scaled(torch.from_numpy(lessons.corpus.vectors))
+
+    def draw(self, count: int, rng: np.random.Generator) -> Batch:
+        """A batch of so many sessions, which may repeat."""
+        lessons = self._lessons
+        drawn = rng.choice(len(self._shares), count, p=self._shares)
+        lines = [lessons.corpus.rows.of(session) for session in lessons.sessions[drawn].tolist()]
+        padded, lengths = padded_rows([_cut(one, rng) for one in lines])
+        return Batch(
+            self._scaled_TD[torch.from_numpy(padded)],
+            lengths,
+            torch.from_numpy(lessons.estimates.anomalous[drawn]),
+            torch.ones(count),
+        )
+
+
+def _pairs(
+    sources: Sequence[Lessons], target: Lessons | None, rng: np.random.Generator
+) -> list[tuple[_Drawing, _Drawing]]:
+    """Which systems a step learns from, and on which it tries what that helps."""
+    if target is not None:
+        other = _Drawing(target)
+        return [(_Drawing(source), other) for source in sources]
+    if len(sources) == 1:
+        one, other = map(_Drawing, _halves(sources[0], rng))
+        return [(one, other), (other, one)]
+    drawings = [_Drawing(source) for source in sources]
+    return [(source, other) for source in drawings for other in drawings if other is not source]
+
+
+def _halves(lessons: Lessons, rng: np.random.Generator) -> list[Lessons]:
+    """The lessons in two, each with sessions of both kinds; where there is but one, twice all."""
+    anomalous = lessons.estimates.anomalous
+    if min((anomalous > 0).sum(), (anomalous < 1).sum()) < 2:
+        return [lessons, lessons]
+    half = np.zeros(len(anomalous), dtype=np.bool_)
+    half[np.lexsort((rng.random(len(anomalous)), anomalous))[::2]] = True
+    return [
+        Lessons(
+            lessons.corpus,
+            lessons.sessions[part],
+            Estimates(*(estimate[part] for estimate in lessons.estimates)),
+        )
+        for part in (half, ~half)
+    ]
+
+
+def _train(
+    detector: SessionDetector,
+    loss_of: Callable[[SessionMember, dict[str, Tensor], int], Tensor],
+    config: SessionConfig,
+    steps: int,
+    progress: Callable[[int, float], None] | None,
+) -> list[State]:
+    """Trains each member in turn, and keeps states of them all at the same steps."""
+    kept = sorted({round(steps * (place + 1) / config.kept) for place in range(config.kept)} - {0})
+    states = [State(step, copy.deepcopy(detector)) for step in kept]
+    detector.train()
+    for number, member in enumerate(detector.each()):
+        for step, loss in _member_steps(member, loss_of, config, steps):
+            if progress is not None:
+                progress(number * steps + step, loss)
+            for state in states:
+                if state.step == step:
+                    state.detector.each()[number].load_state_dict(member.state_dict())
+    for state in states:
+        state.detector.eval().requires_grad_(requires_grad=False)
+    return states
+
+
+def _member_steps(
+    member: SessionMember,
+    loss_of: Callable[[SessionMember, dict[str, Tensor], int], Tensor],
+    config: SessionConfig,
+    steps: int,
+) -> Iterator[tuple[int, float]]:
+    """Trains one member; yields the steps done and the loss of the last."""
+    member.requires_grad_(requires_grad=True)
+    optimiser = torch.optim.AdamW(
+        member.parameters(), lr=config.rate, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=config.rate, total_steps=max(steps, 2)
+    )
+    for step in range(steps):
+        loss = loss_of(member, dict(member.named_parameters()), step)
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(member.parameters(), _LONGEST_GRADIENT)
+        optimiser.step()
+        schedule.step()
+        yield step + 1, float(loss.detach())
+
+
+def _cut(lines: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """A part of a long session, from a place that is drawn."""
+    if len(lines) <= _LONGEST_LEARNT:
+        return lines
+    start = int(rng.integers(len(lines) - _LONGEST_LEARNT + 1))
+    return lines[start : start + _LONGEST_LEARNT]
