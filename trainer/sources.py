@@ -1,6 +1,6 @@
 """The labelled source systems of a meta-training, as the command line names them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,26 +12,73 @@ if TYPE_CHECKING:
     from trainer.tasks import LabelledStream
 
 
-def named_sources(given: Sequence[str]) -> dict[str, Path]:
-    """The sources of options `--source NAME=PATH`.
+def source_paths(given: Sequence[str]) -> dict[str, list[Path]]:
+    """The sources of options `--source NAME=PATH`: by name, the paths in the order given.
 
     Raises:
-        SettingError: one is written otherwise, or is given twice.
+        SettingError: one is written otherwise.
     """
-    named: dict[str, Path] = {}
+    paths: dict[str, list[Path]] = {}
     for source in given:
         name, sign, path = source.partition("=")
         if not (name and sign and path):
             raise SettingError(
                 f"--source {source}: write NAME=PATH, a system's name and a labelled log of it"
             )
-        if name in named:
-            raise SettingError(f"--source {name} is given twice: a system is one log")
-        named[name] = Path(path)
-    return named
+        paths.setdefault(name, []).append(Path(path))
+    return paths
 
 
-def systems_of(named: Mapping[str, Path]) -> dict[str, "System"]:
+def one_each(paths: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
+    """The path of each source, where a system is one log.
+
+    Raises:
+        SettingError: there are several of one.
+    """
+    if twice := next((name for name, several in paths.items() if len(several) > 1), None):
+        raise SettingError(f"--source {twice} is given twice: a system is one log")
+    return {name: one for name, (one,) in paths.items()}
+
+
+def named_sources(given: Sequence[str]) -> dict[str, Path]:
+    """The sources of options `--source NAME=PATH`, each of which is one log.
+
+    Raises:
+        SettingError: one is written otherwise, or is given twice.
+    """
+    return one_each(source_paths(given))
+
+
+def said_of_sources(
+    option: str, given: Sequence[str], value: str, sources: Collection[str]
+) -> dict[str, str]:
+    """The values of options `OPTION NAME=VALUE`, which say something of a source.
+
+    Args:
+        option: its name.
+        given: as they were written.
+        value: what a value is called.
+        sources: the names that `--source` gave.
+
+    Raises:
+        SettingError: one is written otherwise, names no source, or one that has its value already.
+    """
+    said: dict[str, str] = {}
+    for one in given:
+        name, sign, text = one.partition("=")
+        if not (name and sign and text):
+            raise SettingError(f"{option} {one}: write NAME={value}, NAME as in --source")
+        if name not in sources:
+            raise SettingError(
+                f"{option} {one}: there is no --source {name}: it is {' or '.join(sources)}"
+            )
+        if name in said:
+            raise SettingError(f"{option} {name} is given twice: a source has one")
+        said[name] = text
+    return said
+
+
+def systems_of(named: Iterable[str]) -> dict[str, "System"]:
     """The profiles of sources, by the name that was given: a profile's, or its path.
 
     Raises:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosyslog.store import DEFAULT_BASE, DETECTORS, DetectorKind
+from crosyslog.errors import SettingError
+from crosyslog.store import DEFAULT_BASE, DETECTORS, DetectorKind, Store
+from trainer.method_choice import METHOD_HELP, Method, method_of, refuse_without_effect
 from trainer.screen import SYSTEM_HELP
 
 if TYPE_CHECKING:
@@ -23,14 +25,27 @@ def adapt(
     *,
     target: Annotated[str, typer.Option(metavar="NAME", help="the system to adapt to")],
     log: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="its log, or a prepared one: all labels are used"),
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            help="its log, or a prepared one: all labels are used; metalog reads several as one",
+        ),
     ] = None,
     labels: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="labels as CSV, of templates (template,label) or of the log's lines (line,label)",
+            help="labels as CSV, of templates (template,label) or of the log's lines (line,label); "
+            "for metalog of sessions (session,label)  [default: PATH.labels.csv, else the log's]",
+        ),
+    ] = None,
+    method: Annotated[Method | None, typer.Option(help=METHOD_HELP, show_default=False)] = None,
+    sessions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="of metalog: which lines make a session: key, a number of lines (20) or a time "
+            "(5m)  [default: as the profile says]",
         ),
     ] = None,
     system: Annotated[
@@ -38,12 +53,18 @@ def adapt(
         typer.Option(metavar="PROFILE", help=SYSTEM_HELP),
     ] = None,
     base: Annotated[
-        str, typer.Option(metavar="NAME", help="where to start: a shipped base, or a folder")
-    ] = DEFAULT_BASE,
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="where to start: a shipped base, or a folder; metalog needs one  "
+            f"[default: {DEFAULT_BASE}]",
+            show_default=False,
+        ),
+    ] = None,
     detector: Annotated[
         DetectorKind | None,
         typer.Option(
-            help="of the base: the network over evidence, or the published LSTM  "
+            help="of crosyslog's base: the network over evidence, or the published LSTM  "
             f"[default: {DETECTORS[0]}]",
             show_default=False,
         ),
@@ -59,16 +80,58 @@ def adapt(
     """Adapts a base to a system from labels, and stores the model for the agent.
 
     Without --log and --labels, from the answers to `trainer label`, or from the target's log in
-    the data folder.
+    the data folder. Sessions need a log, and no label.
     """
     from crosyslog.locations import default_store
-    from crosyslog.store import base_path, open_store
-    from trainer.given_support import given_support
+    from crosyslog.store import open_store
+    from trainer.given_support import profile_of
 
     models = open_store(store or default_store())
     models.versions(target)  # refuses an impossible name before any work
-    start = base_path(base, detector)
-    given = given_support(target, log, labels or [], system, models)
+    logs, files = log or [], labels or []
+    profile, notes = profile_of(target, system, logs[0] if logs else None, models)
+    chosen = method_of(method, [profile])
+    if chosen == "metalog":
+        refuse_without_effect(chosen, {"--detector": detector, "--quiet-alerts": quiet_alerts})
+        from trainer.commands.session_adapting import Given, adapt_to_sessions
+
+        given = Given(target, logs, files, profile, system, sessions, base)
+        adapt_to_sessions(given, models, notes, json=json)
+        return
+    refuse_without_effect(chosen, {"--sessions": sessions})
+    if len(logs) > 1:
+        raise SettingError("--log is given twice: --method crosyslog reads one log")
+    _adapt_to_lines(
+        target,
+        logs[0] if logs else None,
+        files,
+        system=system,
+        base=base,
+        detector=detector,
+        quiet=quiet_alerts,
+        models=models,
+        json=json,
+    )
+
+
+def _adapt_to_lines(
+    target: str,
+    log: Path | None,
+    labels: list[Path],
+    *,
+    system: str | None,
+    base: str | None,
+    detector: DetectorKind | None,
+    quiet: bool,
+    models: Store,
+    json: bool,
+) -> None:
+    """Adapts a base that judges lines."""
+    from trainer.given_support import given_support
+    from trainer.starting_bases import starting_base
+
+    start = starting_base(base, "crosyslog", detector)
+    given = given_support(target, log, labels, system, models)
 
     from crosyslog.bundle import load_bundle, write_bundle
     from crosyslog.embedding_cache import EmbeddingCache
@@ -88,19 +151,19 @@ def adapt(
     encode_texts(texts, encoder, cache)
     words = ["trainer", "adapt", "--target", target]
     words += ["--log", log.name] if log is not None else []
-    words += [word for path in labels or [] for word in ("--labels", path.name)]
+    words += [word for path in labels for word in ("--labels", path.name)]
     words += ["--system", system] if system else []
     words += ["--detector", detector] if detector else []
-    words += ["--quiet-alerts"] if quiet_alerts else []
+    words += ["--quiet-alerts"] if quiet else []
     vectors = cache.vectors(given.templates, encoder)
     with torch_threads(1):
         bundle, estimate = adaptation.adapt_and_estimate(
             origin,
             LabelledStream(target, given.templates, vectors, given.rows, given.labels),
             system=given.system,
-            quiet=quiet_alerts,
+            quiet=quiet,
             version="unsaved",
-            command=shlex.join([*words, "--base", base]),
+            command=shlex.join([*words, "--base", base or DEFAULT_BASE]),
         )
         rest = judge_rest(bundle, whole, encoder, cache) if whole is not None else None
 
@@ -123,6 +186,7 @@ def _report(
     json: bool,
 ) -> None:
     from trainer.screen import say, say_facts, say_json
+    from trainer.starting_bases import known_notes
 
     manifest = bundle.manifest
     assert manifest.system is not None  # noqa: S101 - an adapted bundle has a profile
@@ -134,11 +198,7 @@ def _report(
             f"the labels are {only} alone: what was given is remembered, and the base decides "
             "about the rest"
         )
-    if known := {manifest.target, manifest.system.name} & set(manifest.sources):
-        notes.append(
-            f"the base was trained on {', '.join(sorted(known))} itself: figures measured with "
-            "it say nothing about a new system"
-        )
+    notes += known_notes(manifest)
     if json:
         content: dict[str, Any] = {
             "target": manifest.target,

@@ -20,15 +20,32 @@ if TYPE_CHECKING:
     from trainer.tasks import LabelledStream
 
 
+#: Parameters that say something of lines, and of sessions, alone.
+_OF_LINES = frozenset(
+    {"support", "ask", "history", "at_once", "protocol", "base", "detector", "tasks"}
+    | {"wrong_labels", "quiet_alerts", "predictions"}
+)
+_OF_SESSIONS = frozenset({"sessions", "label_share", "config"})
+
+
 def evaluate(
+    context: typer.Context,
     *,
     target: Annotated[str, typer.Option(metavar="NAME", help="the system to be judged on")],
     log: Annotated[
-        Path, typer.Option(metavar="PATH", help="a labelled log of it, or a prepared one")
+        list[Path],
+        typer.Option(
+            metavar="PATH",
+            help="a labelled log of it, or a prepared one; metalog reads several as one",
+        ),
     ],
     labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="labels of the log's lines, as CSV: line,label"),
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="labels of the log's lines, as CSV: line,label; for metalog of its sessions "
+            "(session,label), and NAME=FILE those of a source's",
+        ),
     ] = None,
     system: Annotated[
         str | None,
@@ -73,7 +90,33 @@ def evaluate(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="judge this one alone; repeatable  [default: all]"),
+        typer.Option(
+            metavar="NAME",
+            help="judge this one alone; repeatable; metalog judges sessions  [default: all that "
+            "judge what the profile says is judged]",
+        ),
+    ] = None,
+    sessions: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE",
+            help="of metalog: which lines make a session: key, a number of lines (20) or a time "
+            "(5m); NAME=RULE for a source  [default: as the profile says]",
+        ),
+    ] = None,
+    label_share: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="of metalog: how many of the anomalous sessions to learn from have a label; 0 "
+            "uses no label of the target",
+        ),
+    ] = 0.01,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="of metalog: settings of the training, as TOML"),
     ] = None,
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="how often to draw tasks")] = 3,
     first_seed: Annotated[int, typer.Option(metavar="N", min=0, help="the first of them")] = 0,
@@ -99,29 +142,30 @@ def evaluate(
     """Judges methods on a labelled log as if they had met the system for the first time."""
     if find_spec("sklearn") is None:
         raise ToolMissingError("evaluate needs scikit-learn: install the extra crosyslog[trainer]")
-    from crosyslog.threads import torch_threads
-    from trainer.based_methods import BASED
-    from trainer.bases_to_judge import bases_for
-    from trainer.evaluation import check_methods, rules
-    from trainer.evaluation import judge as judge_tasks
-    from trainer.inspection import inspect, write_predictions
-    from trainer.labelled_logs import raw_lines, read_labelled, system_of
-    from trainer.page import check_page_tools, write_page
-    from trainer.protocol import Plan, draw
-    from trainer.report import Evaluation, check_output, show_evaluation, write_evaluation
-    from trainer.screen import progress, say_json
+    from trainer.commands.session_evaluating import SESSION_METHODS, Given, evaluate_sessions
+    from trainer.labelled_logs import system_of
+    from trainer.method_choice import method_of, refuse_without_effect
 
-    known = rules()
-    names = check_methods(method or [], known)
-    if quiet_alerts and not set(names) & set(BASED):
-        raise SettingError(
-            f"--quiet-alerts is for {' and '.join(BASED)}, and --method leaves them out"
-        )
-    if output is not None:
-        check_output(output)
-        check_page_tools()
-    if predictions is not None and not predictions.absolute().parent.is_dir():
-        raise SettingError(f"--predictions {predictions}: its folder does not exist")
+    profile = system_of(target, system, log[0])
+    asked = method or []
+    if asked:
+        chosen = method_of("metalog" if set(asked) & set(SESSION_METHODS) else "crosyslog", [])
+    else:
+        chosen = method_of(None, [profile])
+    others = _OF_LINES if chosen == "metalog" else _OF_SESSIONS
+    refuse_without_effect(chosen, dict.fromkeys(_written(context, others), True))
+    if chosen == "metalog":
+        given = Given(
+            target, profile, log, source or [], labels or [], sessions or [], asked,
+            label_share, seeds, first_seed, config, output,
+        )  # fmt: skip
+        evaluate_sessions(given, json=json)
+        return
+    if len(log) > 1 or len(labels or []) > 1:
+        raise SettingError("--log and --labels are given once: --method crosyslog reads one log")
+    path, beside = log[0], Path(labels[0]) if labels else None
+    from trainer.protocol import Plan
+
     plan = Plan(
         support=support,
         ask=ask,
@@ -135,32 +179,98 @@ def evaluate(
         curve=output is not None,
         at_once=at_once,
     )
-    profile = system_of(target, system, log)
+    _evaluate_lines(
+        _Given(
+            target, profile, path, beside, plan, base, detector, source or [], asked,
+            predictions, output,
+        ),
+        json=json,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the command line says of an evaluation of lines; see its options."""
+
+    target: str
+    profile: "System"
+    log: Path
+    labels: Path | None
+    plan: "Plan"
+    base: str | None
+    detector: DetectorKind | None
+    sources: list[str]
+    methods: list[str]
+    predictions: Path | None
+    output: Path | None
+
+
+def _evaluate_lines(given: _Given, *, json: bool) -> None:
+    """Judges what judges lines, and reports."""
+    from crosyslog.threads import torch_threads
+    from trainer.based_methods import BASED
+    from trainer.bases_to_judge import bases_for
+    from trainer.evaluation import check_methods, rules
+    from trainer.evaluation import judge as judge_tasks
+    from trainer.inspection import inspect, write_predictions
+    from trainer.labelled_logs import raw_lines, read_labelled
+    from trainer.page import check_page_tools, write_page
+    from trainer.protocol import draw
+    from trainer.report import Evaluation, check_output, show_evaluation, write_evaluation
+    from trainer.screen import progress, say_json
+
+    known, plan, target, path = rules(), given.plan, given.target, given.log
+    names = check_methods(given.methods, known)
+    output, predictions = given.output, given.predictions
+    if plan.quiet_alerts and not set(names) & set(BASED):
+        raise SettingError(
+            f"--quiet-alerts is for {' and '.join(BASED)}, and --method leaves them out"
+        )
+    if output is not None:
+        check_output(output)
+        check_page_tools()
+    if predictions is not None and not predictions.absolute().parent.is_dir():
+        raise SettingError(f"--predictions {predictions}: its folder does not exist")
     bases = bases_for(
-        names, base, source or [], detector, target=target, system=profile, asked_for=method or []
+        names,
+        given.base,
+        given.sources,
+        given.detector,
+        target=target,
+        system=given.profile,
+        asked_for=given.methods,
     )
     names = [name for name in names if name in known or name in bases]
-    lines = read_labelled(log, profile, labels)
+    lines = read_labelled(path, given.profile, given.labels)
     drawn = draw(lines.labels, plan)
-    made = _prepare(
-        {name: load() for name, load in bases.items()}, names, known, target, lines, plan, profile
-    )
+    loaded = {name: load() for name, load in bases.items()}
+    made = _prepare(loaded, names, known, target, lines, plan, given.profile)
     positions = len(drawn.tasks) + len(drawn.outside)
     with torch_threads(1), progress("judging tasks", positions) as done:
         results = judge_tasks(made.stream, drawn, made.methods, plan, done, made.oracles)
-    evaluation = Evaluation(made.stream, log.name, made.base, plan, drawn, results)
+    evaluation = Evaluation(made.stream, path.name, made.base, plan, drawn, results)
     content = evaluation.content()
     if predictions is not None:
         write_predictions(predictions, made.stream, lines.offsets, drawn, plan, results)
     if output is not None:
         write_evaluation(content, output)
-        examples = None if log.is_dir() else raw_lines(log, lines.offsets)
+        examples = None if path.is_dir() else raw_lines(path, lines.offsets)
         details = inspect(made.stream, drawn, plan, results, evaluation.blocks(), examples)
         write_page(content, details, output)
     if json:
         say_json(content)
     else:
         show_evaluation(content)
+
+
+def _written(context: typer.Context, parameters: frozenset[str]) -> list[str]:
+    """The options among some parameters that the command line has, as they are written."""
+    given = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in parameters and source is not None and source.name == "COMMANDLINE":
+            given.append(parameter)
+    return [parameter.opts[0] for parameter in given]
 
 
 @dataclass(frozen=True)

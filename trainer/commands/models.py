@@ -10,6 +10,7 @@ from crosyslog.errors import BundleError, SettingError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from crosyslog.manifest import Manifest
     from crosyslog.store import Store
     from trainer.models import StoredModel
 
@@ -73,21 +74,7 @@ def show(
         if model.manifest is None:
             say_facts([("broken", model.problem or "")])
             continue
-        manifest = model.manifest
-        support = manifest.support
-        normal = support.templates - support.alert_templates
-        facts = [
-            ("made", f"{manifest.created:%Y-%m-%d %H:%M} UTC by {manifest.command}"),
-            ("learnt from", f"{support.lines:,} labels, {support.alerts:,} of them of alerts"),
-            ("templates", f"{support.alert_templates} of alerts, {normal} of normal lines"),
-            ("lines split by", manifest.system.name if manifest.system else "none"),
-            ("detector", manifest.detector.kind),
-            ("base", f"{manifest.base}, trained on {', '.join(manifest.sources)}"),
-            ("encoder", manifest.encoder.id),
-            ("threshold", f"{manifest.threshold.value}, {manifest.threshold.chosen}"),
-            *_figures(manifest.figures),
-        ]
-        say_facts(facts)
+        say_facts(_facts(model.manifest))
 
 
 @app.command()
@@ -182,6 +169,35 @@ def _summary(target: str, models: list["StoredModel"]) -> list[str]:
         manifest.detector.kind,
         manifest.base or "",
         str(len(models)),
+    ]
+
+
+def _facts(manifest: "Manifest") -> list[tuple[str, str]]:
+    """What a model was made from, and how it judges."""
+    from crosyslog.manifest import SessionShape
+    from trainer.session_facts import chosen_figures, learnt_facts, threshold_text
+
+    support, threshold = manifest.support, manifest.threshold
+    if isinstance(manifest.detector, SessionShape):
+        learnt, figures = learnt_facts(manifest), chosen_figures(manifest)
+        judged_from = threshold_text(threshold)
+    else:
+        normal = support.templates - support.alert_templates
+        learnt = [
+            ("learnt from", f"{support.lines:,} labels, {support.alerts:,} of them of alerts"),
+            ("templates", f"{support.alert_templates} of alerts, {normal} of normal lines"),
+        ]
+        figures = _figures(manifest.figures)
+        judged_from = f"{threshold.value}, {threshold.chosen}"
+    return [
+        ("made", f"{manifest.created:%Y-%m-%d %H:%M} UTC by {manifest.command}"),
+        *learnt,
+        ("lines split by", manifest.system.name if manifest.system else "none"),
+        ("detector", manifest.detector.kind),
+        ("base", f"{manifest.base}, trained on {', '.join(manifest.sources)}"),
+        ("encoder", manifest.encoder.id),
+        ("threshold", judged_from),
+        *figures,
     ]
 
 

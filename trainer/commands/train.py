@@ -11,7 +11,8 @@ import typer
 
 from crosyslog.errors import SettingError, ToolMissingError
 from crosyslog.store import DETECTORS, DetectorKind
-from trainer.sources import named_sources, read_sources, systems_of
+from trainer.method_choice import METHOD_HELP, Method, method_of, refuse_without_effect
+from trainer.sources import one_each, read_sources, source_paths, systems_of
 
 if TYPE_CHECKING:
     from crosyslog.bundle import Bundle
@@ -23,11 +24,44 @@ def train(
     *,
     source: Annotated[
         list[str],
-        typer.Option(metavar="NAME=PATH", help="a system, and a log of it or a prepared one"),
+        typer.Option(
+            metavar="NAME=PATH",
+            help="a system, and a log of it or a prepared one; metalog reads several of a system "
+            "as one log",
+        ),
     ],
+    method: Annotated[Method | None, typer.Option(help=METHOD_HELP, show_default=False)] = None,
     detector: Annotated[
-        DetectorKind, typer.Option(help="the network over evidence, or the published LSTM")
-    ] = DETECTORS[0],
+        DetectorKind | None,
+        typer.Option(
+            help="of crosyslog: the network over evidence, or the published LSTM  "
+            f"[default: {DETECTORS[0]}]",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="of metalog: the labels of a source's sessions, as CSV  [default: "
+            "PATH.labels.csv, else those of the lines]",
+        ),
+    ] = None,
+    sessions: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=RULE",
+            help="of metalog: which lines of a source make a session: key, a number of lines (20) "
+            "or a time (5m)  [default: as the profile says]",
+        ),
+    ] = None,
+    word_vectors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="of metalog with vectors = \"words\": GloVe's as text  [default: the encoder's]",
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="settings of the training, as TOML")
     ] = None,
@@ -40,11 +74,44 @@ def train(
     """Meta-trains a base on labelled source systems; the LSTM's goes on where it was stopped."""
     if find_spec("sklearn") is None:
         raise ToolMissingError("train needs scikit-learn: install the extra crosyslog[trainer]")
-    named = named_sources(source)
-    name = output.resolve().name
+    paths = source_paths(source)
     if output.exists():
         raise SettingError(f"--output {output} exists already: name a folder that is to be made")
-    systems = systems_of(named)
+    systems = systems_of(paths)
+    chosen = method_of(method, systems.values())
+    if chosen == "metalog":
+        refuse_without_effect(chosen, {"--detector": detector, "--restart": restart})
+        from trainer.commands.session_training import given_sources, train_sessions
+
+        given = given_sources(paths, systems, labels or [], sessions or [])
+        train_sessions(given, config, word_vectors, output, json=json)
+        return
+    refuse_without_effect(
+        chosen, {"--labels": labels, "--sessions": sessions, "--word-vectors": word_vectors}
+    )
+    _train_lines(
+        one_each(paths),
+        systems,
+        detector or DETECTORS[0],
+        config,
+        output,
+        restart=restart,
+        json=json,
+    )
+
+
+def _train_lines(
+    named: dict[str, Path],
+    systems: "Mapping[str, System]",
+    detector: DetectorKind,
+    config: Path | None,
+    output: Path,
+    *,
+    restart: bool,
+    json: bool,
+) -> None:
+    """A base that judges lines."""
+    name = output.resolve().name
     profiles = {systems[given].name: path for given, path in named.items()}
 
     from crosyslog.bundle import write_bundle

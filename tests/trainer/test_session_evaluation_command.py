@@ -1,0 +1,109 @@
+"""`trainer evaluate` of what judges sessions, on simulated logs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.trainer.shell import Shell
+from trainer.simulation import write_simulated_log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METHODS = ["metalog", "no_meta", "count_logreg", "count_clusters", "never_seen"]
+
+#: A training of a moment.
+QUICK = "members = 1\nsteps = 6\nhidden = 4\nlayers = 1\nbatch = 16\nkept = 3\n"
+
+EVALUATE = (
+    "evaluate", "--target", "hdfs", "--log", "hdfs.log", "--source", "openstack=openstack.log",
+    "--config", "quick.toml", "--label-share", "0.1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a log of each system, labels beside them, and quick settings."""
+    folder = tmp_path_factory.mktemp("simulated")
+    for name in ("hdfs", "openstack"):
+        write_simulated_log(
+            system=name, lines=4_000, anomaly_rate=0.3, seed=0, output=folder / f"{name}.log"
+        )
+    (folder / "quick.toml").write_text(QUICK, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def trainer(here: Path, simulated: Path, capfd: pytest.CaptureFixture[str]) -> Shell:
+    for path in simulated.iterdir():
+        shutil.copy(path, here)
+    return Shell(capfd)
+
+
+def test_all_methods_are_judged_and_reported(trainer: Shell, here: Path) -> None:
+    content = trainer.reports(*EVALUATE, "--seeds", 2, "--output", "found")
+    assert json.loads((here / "found" / "evaluation.json").read_bytes()) == content
+    assert list(content["methods"]) == METHODS
+    assert content["unit"] == "session"
+    assert content["sessions"] == content["query"] + content["chosen_on"] + content["support"]["of"]
+    assert content["support"]["kind"] == "share"
+    for name, figures in content["methods"].items():
+        assert 0 <= figures["f1"]["low"] <= figures["f1"]["mean"] <= figures["f1"]["high"] <= 1
+        assert len(figures["f1_by_task"]) == 2
+        assert ("f1_of_best_state_on_judged" in figures) == (name in {"metalog", "no_meta"})
+
+
+def test_the_table_names_the_figure_that_is_no_result(trainer: Shell) -> None:
+    said = trainer.says(*EVALUATE, "--seeds", 1, "--method", "metalog", "--method", "never_seen")
+    assert "F1 of best state on judged" in said
+    assert "it is no result" in said
+    assert "no_meta" not in said
+
+
+def test_the_same_seeds_give_the_same_figures(trainer: Shell) -> None:
+    words = (*EVALUATE, "--seeds", 1, "--method", "metalog")
+    first = trainer.reports(*words)
+    assert trainer.reports(*words) == first
+    other = trainer.reports(*words, "--first-seed", 1)
+    assert other["seed_list"] == [1]
+
+
+def test_without_labels_of_the_target_none_of_them_is_used(trainer: Shell) -> None:
+    content = trainer.reports(*EVALUATE[:-1], 0, "--seeds", 1)
+    assert content["support"] == {"kind": "none", "size": 0, "share": 0.0} | {
+        "of": content["support"]["of"]
+    }
+    assert content["left_out"] == ["count_logreg"]
+    assert "count_logreg" not in content["methods"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--method", "metalog", "--method", "logreg"), "--method logreg: of those that judge"),
+        (("--ask", 50), "--ask has no effect with --method metalog"),
+        (("--source", "hdfs=hdfs.log"), "the target itself cannot be a source"),
+        (("--labels", "a.csv", "--labels", "b.csv"), "the target has one"),
+        (("--sessions", "20 lines"), "sessions by '20 lines'"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(
+    trainer: Shell, words: tuple[object, ...], said: str
+) -> None:
+    assert said in trainer.refuses(*EVALUATE, *words)
+
+
+def test_sessions_need_a_source(trainer: Shell) -> None:
+    said = trainer.refuses("evaluate", "--target", "hdfs", "--log", "hdfs.log")
+    assert "no source to learn from" in said
+
+
+def test_options_of_sessions_are_refused_for_lines(trainer: Shell) -> None:
+    words = ("evaluate", "--target", "hdfs", "--log", "hdfs.log", "--method", "logreg")
+    assert "--config has no effect with --method crosyslog" in trainer.refuses(
+        *words, "--config", "quick.toml"
+    )
