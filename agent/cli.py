@@ -101,7 +101,7 @@ def scan(
     config: _Config = None,
     assignments: _Set = None,
 ) -> None:
-    """Judges a log without Kafka.
+    """Judges a log without Kafka: its lines, or its sessions if the model judges those.
 
     Events go to standard output as JSON lines, the rest to standard error.
     """
@@ -206,13 +206,20 @@ def replay_dlq(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    of_sessions: Annotated[
+        bool, typer.Option("--sessions", help="of an anomalous session, as `scan` writes it")
+    ] = False,
+) -> None:
     """Prints the JSON Schema of an event."""
     import json
 
-    from crosyslog.events import event_schema
+    if of_sessions:
+        from crosyslog.session_events import session_event_schema as made
+    else:
+        from crosyslog.events import event_schema as made
 
-    typer.echo(json.dumps(event_schema(), indent=2))
+    typer.echo(json.dumps(made(), indent=2))
 
 
 @app.command("settings")

@@ -6,6 +6,7 @@ import os
 import select
 import sys
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import numpy as np
 
 from agent.app import describe_model, load_judge
 from agent.judging import Lines
+from agent.session_scanning import Scanned, find_session_model, scan_sessions
 from crosyslog.encoder import load_encoder
 from crosyslog.errors import InputError
 from crosyslog.events import to_json
@@ -24,6 +26,7 @@ from crosyslog.terminal import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from agent.reasons import Reason
     from agent.setting_parts import BatchSettings
     from agent.settings import Settings
     from crosyslog.encoder import Encoder
@@ -41,10 +44,11 @@ _ENDINGS = (".gz", ".zst", ".log", ".txt")
 def scan(
     source: str, settings: Settings, load: Callable[[str, str, str], Encoder] = load_encoder
 ) -> None:
-    """Judges the lines of a file, or of standard input for `-`.
+    """Judges the lines of a file, or of standard input for `-`; their sessions if the model does.
 
-    Events go to standard output, a JSON line each, as soon as their batch is judged: topic is the
-    file's name or `stdin`, partition 0, offset the number of the line from 0.
+    Events go to standard output, a JSON line each, as soon as their batch is judged, or their
+    session is complete: topic is the file's name or `stdin`, partition 0, offset the number of the
+    line from 0.
 
     Args:
         source: a path, or `-`.
@@ -55,8 +59,6 @@ def scan(
         InputError: the file cannot be read, is empty, or is no text.
         CrosyslogError: the model or encoder cannot be loaded.
     """
-    import polars as pl
-
     began = monotonic()
     name = "stdin" if source == "-" else Path(source).name
     if settings.model.target is None:
@@ -72,15 +74,36 @@ def scan(
     first = next(chunks, None)
     if first is None:
         raise InputError(f"{name} is empty: a log with at least one line is needed")
+    chunks = chain([first], chunks)
+    model = find_session_model(settings)
+    if model is not None:
+        scanned = scan_sessions(name, chunks, model, settings, load, _say)
+    else:
+        scanned = _scan_lines(name, chunks, settings, load)
+    _say(f"{scanned.counts}, {monotonic() - began:.1f} s")
+    for note in scanned.notes:
+        _say(note)
+    if dead := scanned.dead:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dead.most_common())
+        _say(f"{dead.total():,} of {scanned.lines:,} lines cannot be judged: {reasons}")
+
+
+def _scan_lines(
+    name: str,
+    chunks: Iterator[list[bytes]],
+    settings: Settings,
+    load: Callable[[str, str, str], Encoder],
+) -> Scanned:
+    import polars as pl
+
     loaded = load_judge(settings, load)
     judge, system = loaded.judge, loaded.judge.model.system
     _say(describe_model(judge.model, settings))
     states: dict[str, PartitionState] = {}
     lines = anomalies = unsplit = 0
-    dead: Counter[str] = Counter()
+    dead: Counter[Reason] = Counter()
     try:
-        chunk: list[bytes] | None = first
-        while chunk is not None:
+        for chunk in chunks:
             count = len(chunk)
             judged = judge.judge(
                 Lines(
@@ -99,18 +122,15 @@ def scan(
             dead.update(letter.reason for letter in judged.dead)
             sys.stdout.buffer.writelines(to_json(event) + b"\n" for event in judged.events)
             sys.stdout.buffer.flush()
-            chunk = next(chunks, None)
     finally:
         loaded.cache.close()
-    _say(f"{lines:,} lines, {anomalies:,} anomalies, {monotonic() - began:.1f} s")
+    notes = []
     if unsplit:
-        _say(
+        notes.append(
             f"{unsplit:,} of {lines:,} lines are not split by {system.name}, and were judged "
             f"whole: see `trainer systems check {system.name} FILE`"
         )
-    if dead:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dead.most_common())
-        _say(f"{dead.total():,} of {lines:,} lines cannot be judged: {reasons}")
+    return Scanned(f"{lines:,} lines, {anomalies:,} anomalies", lines, dead, notes)
 
 
 def _standard_input(settings: BatchSettings) -> Iterator[list[bytes]]:
