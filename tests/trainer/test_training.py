@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from pydantic import BaseModel
 
 from crosyslog.bundle import Bundle, load_bundle, write_bundle
 from crosyslog.embedding_cache import EmbeddingCache
@@ -19,6 +21,7 @@ from trainer import tasks as tasks_module
 from trainer.adaptation import adapt, adapt_to_stream, novel_below
 from trainer.config_files import read_config
 from trainer.evidence_training import EvidenceConfig
+from trainer.sessions.training import SessionConfig
 from trainer.tasks import LabelledStream, TaskSampler, labelled_stream, line_weights, positions
 from trainer.training import TrainingConfig, train_base
 
@@ -356,10 +359,20 @@ def test_settings_are_read(tmp_path: Path) -> None:
     assert read_config(path, TrainingConfig) == TrainingConfig(inner_steps=2, first_order=True)
 
 
-def test_every_setting_is_documented_with_its_default() -> None:
+@pytest.mark.parametrize(
+    ("detector", "config"),
+    [("evidence", EvidenceConfig), ("maml_lstm", TrainingConfig), ("metalog", SessionConfig)],
+)
+def test_every_setting_is_documented_with_its_default(
+    detector: str, config: type[BaseModel]
+) -> None:
     page = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
-    documented = {name.strip(" `"): default.strip() for name, default in rows if default.strip()}
-    for name, field in TrainingConfig.model_fields.items():
+    told = page.split("\n## Settings\n")[1].split(f"Of `{detector}`")[1]
+    table = told[told.index("\n|") + 1 :]
+    lines = takewhile(lambda line: line.startswith("|"), table.splitlines())
+    rows = [line.split("|")[1:3] for line in lines if line.startswith("| `")]
+    documented = {name.strip(" `"): default.strip(' "') for name, default in rows}
+    assert documented.keys() == config.model_fields.keys()
+    for name, field in config.model_fields.items():
         default = documented[name]
         assert default == str(field.default).lower() or float(default) == field.default, name
