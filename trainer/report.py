@@ -14,6 +14,7 @@ from trainer.evaluation import ORACLE, split_results
 from trainer.metrics import Counts, block_interval
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -109,7 +110,7 @@ class Evaluation:
                 **drawn.passed_over,
                 "judged": len(drawn.outside),
                 "methods": {
-                    name: {"false_alerts_per_10k": _round(result.outside.false_alerts_per_10k)}
+                    name: {"false_alerts_per_10k": rounded(result.outside.false_alerts_per_10k)}
                     for name, result in results.items()
                 },
             },
@@ -141,17 +142,8 @@ class Evaluation:
     def _figures(self, result: MethodResult, blocks: NDArray[np.int64]) -> dict[str, Any]:
         f1 = np.array([counts.f1 for counts in result.counts])
         low, high = block_interval(f1, blocks, seed=self.plan.first_seed)
-        pooled = sum(result.counts, Counts())
-        return {
-            "f1": {"mean": _round(f1.mean()), "low": _round(low), "high": _round(high)},
-            "pooled_f1": _round(pooled.f1),
-            "precision": _round(pooled.precision),
-            "recall": _round(pooled.recall),
-            "auprc": _round(np.mean(result.average_precisions)),
-            "unseen_recall": _round(pooled.unseen_recall),
-            "false_alerts_per_10k": _round(pooled.false_alerts_per_10k),
-            "f1_by_task": [_round(value) for value in f1],
-        }
+        interval = {"mean": rounded(f1.mean()), "low": rounded(low), "high": rounded(high)}
+        return figures_of(result.counts, result.average_precisions, interval)
 
     def _difference(
         self, ours: MethodResult, theirs: MethodResult, blocks: NDArray[np.int64]
@@ -162,14 +154,37 @@ class Evaluation:
         # An interval is for values from 0 to 1, and differences lie from -1 to 1.
         ends = block_interval((difference + 1) / 2, blocks, seed=self.plan.first_seed)
         low, high = (2 * end - 1 for end in ends)
-        mean = _round(difference.mean())
+        mean = rounded(difference.mean())
         return {
             "of": _OURS,
             "from": _BASELINE,
             "mean": mean,
-            "low": _round(low),
-            "high": _round(high),
+            "low": rounded(low),
+            "high": rounded(high),
         }
+
+
+def figures_of(
+    counts: Sequence[Counts], average_precisions: Sequence[float], f1: dict[str, float]
+) -> dict[str, Any]:
+    """The figures of a method, as JSON has them.
+
+    Args:
+        counts: of each task.
+        average_precisions: of each task.
+        f1: the mean over tasks, and its interval.
+    """
+    pooled = sum(counts, Counts())
+    return {
+        "f1": f1,
+        "pooled_f1": rounded(pooled.f1),
+        "precision": rounded(pooled.precision),
+        "recall": rounded(pooled.recall),
+        "auprc": rounded(np.mean(average_precisions)),
+        "unseen_recall": rounded(pooled.unseen_recall),
+        "false_alerts_per_10k": rounded(pooled.false_alerts_per_10k),
+        "f1_by_task": [rounded(one.f1) for one in counts],
+    }
 
 
 def check_output(folder: Path) -> None:
@@ -306,6 +321,6 @@ def _show_methods(methods: dict[str, Any], *, blocks: int) -> None:
     )
 
 
-def _round(value: float | np.floating[Any]) -> float:
+def rounded(value: float | np.floating[Any]) -> float:
     """Six digits: enough for any comparison, and no noise of the last bit in a file."""
     return round(float(value), 6)

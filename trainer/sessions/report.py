@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.metrics import Counts
+from trainer.report import figures_of, rounded
 from trainer.sessions.baselines import BASELINES
 from trainer.sessions.evaluation import OURS
 
@@ -89,18 +89,8 @@ class SessionReport:
         }
 
     def _figures(self, result: SessionResult) -> dict[str, Any]:
-        pooled = sum(result.counts, Counts())
-        f1 = [counts.f1 for counts in result.counts]
-        figures: dict[str, Any] = {
-            "f1": interval(f1),
-            "pooled_f1": _round(pooled.f1),
-            "precision": _round(pooled.precision),
-            "recall": _round(pooled.recall),
-            "auprc": _round(np.mean(result.average_precisions)),
-            "unseen_recall": _round(pooled.unseen_recall),
-            "false_alerts_per_10k": _round(pooled.false_alerts_per_10k),
-            "f1_by_task": [_round(value) for value in f1],
-        }
+        f1 = interval([counts.f1 for counts in result.counts])
+        figures = figures_of(result.counts, result.average_precisions, f1)
         if result.best_on_judged:
             figures["f1_of_best_state_on_judged"] = interval(result.best_on_judged)
         return figures
@@ -112,13 +102,13 @@ def interval(values: Sequence[float]) -> dict[str, float]:
 
     mean = float(np.mean(values))
     if len(values) < 2:
-        return {"mean": _round(mean), "low": 0.0, "high": 1.0}
+        return {"mean": rounded(mean), "low": 0.0, "high": 1.0}
     spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     half = float(t.ppf(0.975, len(values) - 1)) * spread
     return {
-        "mean": _round(mean),
-        "low": _round(max(mean - half, 0.0)),
-        "high": _round(min(mean + half, 1.0)),
+        "mean": rounded(mean),
+        "low": rounded(max(mean - half, 0.0)),
+        "high": rounded(min(mean + half, 1.0)),
     }
 
 
@@ -189,8 +179,3 @@ def _speed(result: SessionResult) -> str:
     if not result.judging_seconds:
         return "-"
     return f"{result.judged / result.judging_seconds:,.0f}"
-
-
-def _round(value: float | np.floating[Any]) -> float:
-    """Six digits: enough for any comparison, and no noise of the last bit in a file."""
-    return round(float(value), 6)
