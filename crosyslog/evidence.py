@@ -148,7 +148,7 @@ class LabelledTemplates:
         kernel = standard @ self._standard.T + _GRAM_WEIGHT**2 * shared + _INTERCEPT
         return Similarities(
             vectors @ self.vectors.T,
-            _unit(standard) @ _unit(self._standard).T,
+            unit(standard) @ unit(self._standard).T,
             np.asarray(shared / np.sqrt(np.outer(sizes, self._grams)), dtype=np.float32),
             np.asarray(kernel, dtype=np.float32),
         )
@@ -240,6 +240,7 @@ def nearest(similarity: Floats, among: NDArray[np.bool_]) -> Floats:
     return np.where(np.isfinite(highest), highest, 0.0).astype(np.float32)
 
 
-def _unit(vectors: Floats) -> Floats:
+def unit(vectors: Floats) -> Floats:
+    """Vectors of length 1; one of zeros stays one."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-6), dtype=np.float32)

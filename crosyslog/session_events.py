@@ -153,6 +153,7 @@ def unlike_support(
         encoder: the one that the bundle was made with.
         cache: of its vectors.
     """
+    from crosyslog.evidence import unit
     from crosyslog.session_scorer import template_vectors
 
     known = set(bundle.support["template"])
@@ -162,7 +163,7 @@ def unlike_support(
     if not len(support_SD) or not len(texts):
         return unseen
     vectors_TD = template_vectors(texts, bundle.words, encoder, cache)
-    closest = (_unit(vectors_TD) @ _unit(support_SD).T).max(axis=1)
+    closest = (unit(vectors_TD) @ unit(support_SD).T).max(axis=1)
     return np.asarray(unseen & (closest < bundle.manifest.novel_below))
 
 
@@ -276,9 +277,3 @@ def _is_cut(key: str, lines: list[dict[str, Any]]) -> bool:
     first = lines[0]
     whole = max(len(key), len(first["raw"]), len(first["message"]), len(first["component"] or ""))
     return whole > LONGEST_TEXT or any(len(line["message"]) > LONGEST_LINE for line in lines)
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors of length 1; one of zeros, a template without words, stays one."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny))

@@ -11,6 +11,7 @@ import numpy as np
 
 from crosyslog.bundle import now, support_frame
 from crosyslog.drain_groups import TemplateGroups
+from crosyslog.evidence import unit
 from crosyslog.logits import sigmoid
 from crosyslog.manifest import (
     EncoderReference,
@@ -250,8 +251,7 @@ def _parts(
 
 def _novel_below(vectors: NDArray[np.float32]) -> float:
     """As for lines, by the cosine: vectors of words come in all lengths."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return novel_below(vectors / np.maximum(lengths, np.float32(1e-6)))
+    return novel_below(unit(vectors))
 
 
 def _support(corpus: SessionCorpus) -> pl.DataFrame:
@@ -281,9 +281,3 @@ def _prototypes(sources: Sequence[SessionCorpus]) -> pl.DataFrame:
         alert, lines, alerts = (support[name].to_numpy() for name in ("alert", "lines", "alerts"))
         parts.append(Labelled(source.name, source.vectors, alert, lines, alerts))
     return prototypes_of(parts, seed=0)
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors of length 1, as those of words are not; what has no word stays zero."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-9), dtype=np.float32)
