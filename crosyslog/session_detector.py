@@ -2,11 +2,13 @@
 
 After MetaLog (Zhang et al., "MetaLog: Generalizable Cross-System Anomaly Detection from Logs with
 Meta-Learning", ICSE 2024) and PLELog (Yang et al., ICSE 2021), whose network it takes over: two
-layers of 100 units each way. Beside it, each line has a direct logit that is linear in its vector,
-and a line that looks bad by itself draws attention: in a window of lines that have little to do
-with each other, a GRU alone learns the training's windows by heart.
+layers of 100 units each way. Beside it, each line has a direct logit that is linear in its vector
+and in its contrast (`crosyslog.session_contrast`), and a line that looks bad by itself draws
+attention: in a window of lines that have little to do with each other, a GRU alone learns the
+training's windows by heart.
 
-Shapes: B sessions, L lines of a session, D dimensions of a vector, H hidden units, M members.
+Shapes: B sessions, L lines of a session, T texts, D dimensions of a vector, H hidden units,
+M members.
 """
 
 from __future__ import annotations
@@ -25,8 +27,12 @@ if TYPE_CHECKING:
 _SHARPNESS = 3.0
 
 #: The direct logit's weights are stored this much smaller, so that a step of the training moves it
-#: as far as it moves the GRU, whose weights are many to one number.
-_DIRECT_SCALE = 20.0
+#: about as far as it moves the GRU, whose weights are many to one number. A trial step, whose size
+#: goes with the gradient, moves it by the square: at 20, it threw the logits of HDFS to 36.
+_DIRECT_SCALE = 4.0
+
+#: The direct logit of a line whose contrast is 1.
+_CONTRAST_SCALE = 4.0
 
 
 class Judged(NamedTuple):
@@ -60,9 +66,11 @@ class SessionMember(nn.Module):
         """Judges sessions; none depends on the others, or on how they are padded.
 
         Args:
-            vectors_BLD: of the lines' templates, as `SessionDetector.scaled` gives them.
+            vectors_BLD: of the lines' templates, as `SessionDetector.scaled` gives them: the
+                contrast is behind the dimensions of the vector.
             lengths_B: lines of each session, 1 or more, on the CPU.
         """
+        vectors_BLD, contrast_BL = vectors_BLD[..., :-1], vectors_BLD[..., -1]
         length = vectors_BLD.shape[1]
         packed = pack_padded_sequence(
             vectors_BLD, lengths_B, batch_first=True, enforce_sorted=False
@@ -71,6 +79,7 @@ class SessionMember(nn.Module):
             self.gru(packed)[0], batch_first=True, total_length=length
         )
         direct_BL = _DIRECT_SCALE * self.direct(vectors_BLD).squeeze(-1)
+        direct_BL = direct_BL + _CONTRAST_SCALE * contrast_BL
         drawn_BL = torch.tanh(self.attend(hidden_BLH)) @ self.query + _SHARPNESS * direct_BL
         beyond_BL = torch.arange(length, device=drawn_BL.device) >= lengths_B.to(
             drawn_BL.device
@@ -102,11 +111,18 @@ class SessionDetector(nn.Module):
         return cast("list[SessionMember]", list(self.members))
 
     @staticmethod
-    def scaled(vectors: Tensor) -> Tensor:
-        """Template vectors as the members take them: as long as their number of dimensions asks.
+    def scaled(vectors_TD: Tensor, contrast_T: Tensor | None = None) -> Tensor:
+        """Template vectors as the members take them, [T, D + 1]; the contrast comes last.
 
-        Word vectors weighted by TF-IDF come in all lengths, those of sentences in one: made alike,
-        the same network takes either. A vector of zeros, a template without words, stays one.
+        Vectors are made as long as their number of dimensions asks. Word vectors weighted by
+        TF-IDF come in all lengths, those of sentences in one: made alike, the same network takes
+        either. A vector of zeros, a template without words, stays one.
+
+        Args:
+            vectors_TD: of the templates.
+            contrast_T: of each, by the target's labels; zeros unless given.
         """
-        unit = functional.normalize(vectors, dim=-1)
-        return torch.as_tensor(unit * float(vectors.shape[-1]) ** 0.5)
+        alike_TD = functional.normalize(vectors_TD, dim=-1) * float(vectors_TD.shape[-1]) ** 0.5
+        if contrast_T is None:
+            contrast_T = alike_TD.new_zeros(alike_TD.shape[:-1])
+        return torch.cat([alike_TD, contrast_T.unsqueeze(-1)], dim=-1)

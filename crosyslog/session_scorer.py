@@ -120,7 +120,9 @@ class SessionScorer:
         vectors = template_vectors(texts, bundle.words, self._encoder, self._cache)
         read = Rows(numbers[rows.templates], rows.starts)
         with torch_threads(1):
-            logits, attention = judge_sessions(self._detector, vectors, read)
+            logits, attention = judge_sessions(
+                self._detector, vectors, read, bundle.contrast.of(vectors)
+            )
         return SessionScores(sigmoid(logits), attention)
 
 
@@ -147,7 +149,10 @@ def template_vectors(
 
 
 def judge_sessions(
-    detector: SessionDetector, vectors: NDArray[np.float32], rows: Rows
+    detector: SessionDetector,
+    vectors: NDArray[np.float32],
+    rows: Rows,
+    contrast: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The logit of each session, [S], and the attention to each of its lines, [N'].
 
@@ -157,12 +162,14 @@ def judge_sessions(
         detector: on the device to compute on.
         vectors: of the distinct templates, [T, D].
         rows: the sessions; one without a line, which is none, has the logit minus infinity.
+        contrast: of the distinct templates (`crosyslog.session_contrast`), [T]; zeros unless given.
     """
     import torch
 
     pieces, owners, places = _pieces(rows)
     device = next(detector.parameters()).device
-    scaled_TD = detector.scaled(torch.from_numpy(vectors).to(device))
+    contrast_T = None if contrast is None else torch.from_numpy(contrast).to(device)
+    scaled_TD = detector.scaled(torch.from_numpy(vectors).to(device), contrast_T)
     logits = np.full(len(rows), -np.inf, dtype=np.float32)
     attention = np.zeros(len(rows.templates), dtype=np.float32)
     with torch.inference_mode():

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from crosyslog.detector import LstmDetector
     from crosyslog.encoder import Encoder
     from crosyslog.session_bundle import SessionBundle
+    from crosyslog.session_contrast import Contrast
     from crosyslog.session_detector import SessionDetector
     from crosyslog.store import Store
     from crosyslog.word_vectors import TfidfVectors, WordVectors
@@ -168,6 +169,7 @@ def tiny_session_bundle(
     """
     from crosyslog.drain_groups import TemplateGroups
     from crosyslog.session_bundle import SessionBundle, load_session_bundle, write_session_bundle
+    from crosyslog.session_contrast import Contrast
     from crosyslog.systems.profile import DrainSettings
     from crosyslog.word_vectors import TfidfVectors
 
@@ -197,16 +199,28 @@ def tiny_session_bundle(
     groups = TemplateGroups.fit([], **drain) if base else fitted
     weighted = None if words is None else TfidfVectors.fit(groups.groups, words)
     rule = None if base else SessionRule(by="key")
+    table = _support(support, weighted or encoder, base=base)
     bundle = SessionBundle(
         manifest.model_copy(update={"sessions": rule}),
         _session_detector(shape, bias, seed),
         groups,
         weighted,
-        _support(support, weighted or encoder, base=base),
+        Contrast.nothing() if base else _contrast(table),
+        table,
         sha256="",
     )
     write_session_bundle(folder, bundle)
     return load_session_bundle(folder, words)
+
+
+def _contrast(support: pl.DataFrame) -> Contrast:
+    """As if each row's sessions had the label of its kind."""
+    from crosyslog.session_contrast import Contrast
+
+    alert = support["alert"].to_numpy()
+    return Contrast.between(
+        support["template"].to_list(), support["vector"].to_numpy(), ~alert, alert
+    )
 
 
 def add_tiny_model(

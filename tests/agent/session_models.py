@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from crosyslog.session_bundle import write_session_bundle
+from crosyslog.session_contrast import Contrast
+from crosyslog.session_detector import _DIRECT_SCALE
 from crosyslog.session_rules import SessionRule
 from crosyslog.systems import load_system
 from tests.fakes import FakeEncoder, tiny_session_bundle
@@ -63,8 +65,9 @@ def telling_bundle(
     vector = torch.from_numpy(encoder.encode([BAD]))
     with torch.no_grad():
         for member in tiny.detector.each():
-            # It is multiplied by 20, and the vector is as long as the root of its dimensions.
-            member.direct.weight.copy_(_STEEPNESS * vector / (20 * encoder.dim**0.5))
+            # The vector is as long as the root of its dimensions.
+            scale = _DIRECT_SCALE * encoder.dim**0.5
+            member.direct.weight.copy_(_STEEPNESS * vector / scale)
             member.query.zero_()
             member.head.weight.zero_()
             member.head.bias.fill_(-_STEEPNESS * _FROM)
@@ -74,7 +77,7 @@ def telling_bundle(
             "system": system or load_system("hdfs"),
         }
     )
-    bundle = replace(tiny, manifest=manifest)
+    bundle = replace(tiny, manifest=manifest, contrast=Contrast.nothing())
     write_session_bundle(folder, bundle)
     return bundle
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -221,7 +222,8 @@ def test_by_count_events_come_before_the_input_ends(
     # Of the second session, one line: the first is complete.
     typed.write(b"".join(block(said, 1) + b"\n" for said in ["ok", "disk failure", "ok", "ok"]))
     first = b""
-    while b"\n" not in first:
+    deadline = time.monotonic() + 30
+    while b"\n" not in first and time.monotonic() < deadline:
         first += capfdbinary.readouterr().out
     assert thread.is_alive()
     typed.write(block("disk failure", 1))

@@ -75,6 +75,12 @@ def assert_same(folder: Path, words: WordVectors | None) -> None:
     assert again.support.equals(written.support)
     assert again.support["template"].to_list() == again.groups.groups
     assert again.support["alert"].to_list() == [True, True, False, False, False]
+    assert sorted(again.contrast.normal) == sorted(written.contrast.normal)
+    assert set(again.contrast.anomalous) == set(again.groups.groups[:2])
+    vectors = again.support["vector"].to_numpy()
+    np.testing.assert_allclose(
+        again.contrast.of(vectors), written.contrast.of(vectors), rtol=0, atol=1e-6
+    )
     weights = written.detector.state_dict()
     assert weights.keys() == again.detector.state_dict().keys()
     for name, tensor in again.detector.state_dict().items():
@@ -168,10 +174,19 @@ def damage_words(**changes: object) -> Callable[[dict[str, Any]], object]:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (dict.clear, "must hold groups and words, and no more"),
-        (lambda content: content.pop("groups"), "must hold groups and words, and no more"),
-        (lambda content: content.pop("words"), "must hold groups and words, and no more"),
-        (lambda content: content.update(colour="red"), "must hold groups and words, and no more"),
+        (dict.clear, "must hold groups, words, normal and anomalous, and no more"),
+        (
+            lambda content: content.pop("groups"),
+            "must hold groups, words, normal and anomalous, and no more",
+        ),
+        (
+            lambda content: content.pop("words"),
+            "must hold groups, words, normal and anomalous, and no more",
+        ),
+        (
+            lambda content: content.update(colour="red"),
+            "must hold groups, words, normal and anomalous, and no more",
+        ),
         (lambda content: content.update(groups=None), "should be an object"),
         (lambda content: content.update(groups=[1]), "should be an object"),
         (damage_groups(depth=1), "depth: "),
@@ -192,6 +207,14 @@ def damage_words(**changes: object) -> Callable[[dict[str, Any]], object]:
         (damage_words(idf={"disk": float("inf")}), "idf.disk: "),
         (damage_words(idf={"disk": "2"}), "idf.disk: "),
         (damage_words(colour="red"), "colour: "),
+        (lambda content: content.update(normal="disk failure"), "must be lists"),
+        (lambda content: content.update(anomalous=None), "must be lists"),
+        (lambda content: content.update(normal=[7]), "the support has no row of the template 7"),
+        (
+            lambda content: content["anomalous"].append("another"),
+            "no row of the template 'another'",
+        ),
+        (lambda content: content["normal"].append([]), "no row of the template []"),
         (lambda content: content.update(words=None), "is of other vectors than its manifest says"),
     ],
 )

@@ -9,7 +9,12 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from crosyslog.manifest import SessionShape
-from crosyslog.session_detector import _DIRECT_SCALE, SessionDetector, SessionMember
+from crosyslog.session_detector import (
+    _CONTRAST_SCALE,
+    _DIRECT_SCALE,
+    SessionDetector,
+    SessionMember,
+)
 from crosyslog.threads import torch_threads
 
 if TYPE_CHECKING:
@@ -72,7 +77,8 @@ def test_what_pads_a_session_changes_nothing() -> None:
     padding_BL = torch.arange(vectors_BLD.shape[1]) >= lengths_B.unsqueeze(1)
     other_BLD = vectors_BLD.clone()
     # A line that would draw all attention if it counted.
-    other_BLD[padding_BL] = 100 * built.each()[0].direct.weight
+    loud_D = 100 * built.each()[0].direct.weight[0]
+    other_BLD[padding_BL] = torch.cat([loud_D, torch.tensor([7.0])])
     longer_BLD = torch.cat([other_BLD, other_BLD], dim=1)
     for padded_BLD in (other_BLD, longer_BLD):
         after = built(padded_BLD, lengths_B)
@@ -108,11 +114,15 @@ def test_a_line_that_looks_bad_by_itself_draws_attention() -> None:
     without = built(vectors_BLD, lengths_B)
     # As many lines as dimensions: the fifth can have a direct logit of 4, and the others none.
     direct_L = torch.tensor([0.0, 0.0, 0.0, 0.0, 4.0, 0.0])
-    weight.copy_(torch.linalg.solve(vectors_BLD[0], direct_L).unsqueeze(0) / _DIRECT_SCALE)
+    weight.copy_(torch.linalg.solve(vectors_BLD[0, :, :-1], direct_L).unsqueeze(0) / _DIRECT_SCALE)
     beside = built(vectors_BLD, lengths_B)
     assert without.attention_BL[0, 4] < 0.5
     assert beside.attention_BL[0, 4] > 0.9
     assert beside.logits_B[0] > without.logits_B[0] + 2
+    # A contrast says the same of it without anything learnt.
+    weight.zero_()
+    vectors_BLD[0, :, -1] = direct_L / _CONTRAST_SCALE
+    close(built(vectors_BLD, lengths_B).logits_B, beside.logits_B)
 
 
 def test_a_new_detector_judges_by_no_direct_logit() -> None:
@@ -137,11 +147,16 @@ def test_members_say_their_mean() -> None:
 def test_scaled_vectors_are_as_long_as_their_dimensions_ask(dim: int) -> None:
     vectors_TD = torch.randn(5, dim) * torch.tensor([1e-3, 1.0, 30.0, 0.0, 1e3]).unsqueeze(1)
     scaled_TD = SessionDetector.scaled(vectors_TD)
+    assert not scaled_TD[:, -1].any()
     lengths_T = scaled_TD.norm(dim=1)
     torch.testing.assert_close(lengths_T[[0, 1, 2, 4]], torch.full((4,), dim**0.5))
     assert not scaled_TD[3].any()
-    directions_T = functional.cosine_similarity(scaled_TD, vectors_TD)
+    directions_T = functional.cosine_similarity(scaled_TD[:, :-1], vectors_TD)
     close(directions_T[[0, 1, 2, 4]], torch.ones(4))
+    contrast_T = torch.linspace(-2, 2, 5)
+    with_contrast_TD = SessionDetector.scaled(vectors_TD, contrast_T)
+    assert torch.equal(with_contrast_TD[:, -1], contrast_T)
+    assert torch.equal(with_contrast_TD[:, :-1], scaled_TD[:, :-1])
 
 
 def trial(member: SessionMember, parameters: dict[str, Tensor]) -> Tensor:

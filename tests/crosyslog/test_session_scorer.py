@@ -244,10 +244,12 @@ def test_scores_are_those_of_the_bundle_s_detector(bundle: SessionBundle) -> Non
     scorer = SessionScorer(bundle, FakeEncoder(), EmbeddingCache())
     scores, attention = scorer.score(templates, rows)
     vectors = torch.from_numpy(FakeEncoder().encode(templates))
+    contrast_T = torch.from_numpy(bundle.contrast.of(vectors.numpy()))
+    assert contrast_T.std() > 0.1
     for session in range(3):
         lines_BL = torch.from_numpy(rows.of(session)).unsqueeze(0)
         alone = bundle.detector(
-            bundle.detector.scaled(vectors)[lines_BL], torch.tensor([lines_BL.shape[1]])
+            bundle.detector.scaled(vectors, contrast_T)[lines_BL], torch.tensor([lines_BL.shape[1]])
         )
         close(scores[session : session + 1], alone.logits_B.sigmoid().numpy())
         low, high = rows.starts[session], rows.starts[session + 1]

@@ -51,10 +51,18 @@ def test_all_methods_are_judged_and_reported(trainer: Shell, here: Path) -> None
     assert content["unit"] == "session"
     assert content["sessions"] == content["query"] + content["chosen_on"] + content["support"]["of"]
     assert content["support"]["kind"] == "share"
+    assert 0 < content["support"]["normal"] <= content["support"]["of"] // 2
     for name, figures in content["methods"].items():
         assert 0 <= figures["f1"]["low"] <= figures["f1"]["mean"] <= figures["f1"]["high"] <= 1
         assert len(figures["f1_by_task"]) == 2
         assert ("f1_of_best_state_on_judged" in figures) == (name in {"metalog", "no_meta"})
+
+
+def test_no_normal_session_need_be_known(trainer: Shell) -> None:
+    words = (*EVALUATE, "--seeds", 1, "--method", "metalog", "--method", "never_seen")
+    known, unknown = (trainer.reports(*words, "--normal-share", share) for share in (0.5, 0))
+    assert unknown["support"] == known["support"] | {"normal": 0, "normal_share": 0}
+    assert unknown["methods"] != known["methods"]
 
 
 def test_the_table_names_the_figure_that_is_no_result(trainer: Shell) -> None:
@@ -74,9 +82,10 @@ def test_the_same_seeds_give_the_same_figures(trainer: Shell) -> None:
 
 def test_without_labels_of_the_target_none_of_them_is_used(trainer: Shell) -> None:
     content = trainer.reports(*EVALUATE[:-1], 0, "--seeds", 1)
-    assert content["support"] == {"kind": "none", "size": 0, "share": 0.0} | {
-        "of": content["support"]["of"]
-    }
+    assert content["support"] == {
+        "kind": "none", "size": 0, "share": 0.0, "normal": 0, "normal_share": 0.0,
+        "of": content["support"]["of"],
+    }  # fmt: skip
     assert content["left_out"] == ["count_logreg"]
     assert "count_logreg" not in content["methods"]
 

@@ -25,7 +25,7 @@ _OF_LINES = frozenset(
     {"support", "ask", "history", "at_once", "protocol", "base", "detector", "tasks"}
     | {"wrong_labels", "quiet_alerts", "predictions"}
 )
-_OF_SESSIONS = frozenset({"sessions", "label_share", "config"})
+_OF_SESSIONS = frozenset({"sessions", "label_share", "normal_share", "config"})
 
 
 def evaluate(
@@ -114,6 +114,16 @@ def evaluate(
             "uses no label of the target",
         ),
     ] = 0.01,
+    normal_share: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="of metalog: how many of the normal sessions to learn from have a label; the "
+            "published methods know half of them",
+        ),
+    ] = 0.5,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="of metalog: settings of the training, as TOML"),
@@ -157,7 +167,7 @@ def evaluate(
     if chosen == "metalog":
         given = Given(
             target, profile, log, source or [], labels or [], sessions or [], asked,
-            label_share, seeds, first_seed, config, output,
+            label_share, normal_share, seeds, first_seed, config, output,
         )  # fmt: skip
         evaluate_sessions(given, json=json)
         return

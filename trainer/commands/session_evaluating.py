@@ -33,6 +33,7 @@ class Given:
         rules: options `--sessions`, likewise.
         methods: names of methods; all of them for none.
         share: of the anomalous sessions to learn from, how many have a label.
+        normal_share: of the normal ones.
         seeds: how many.
         first_seed: the first of them.
         config: the file of the training's settings.
@@ -47,6 +48,7 @@ class Given:
     rules: Sequence[str]
     methods: Sequence[str]
     share: float
+    normal_share: float
     seeds: int
     first_seed: int
     config: Path | None
@@ -109,7 +111,9 @@ def evaluate_sessions(given: Given, *, json: bool) -> None:
         reading = fit_reading(log, source.system.drain, words, sessions=looked_at)
         encode_groups(log, reading, encoder, cache)
         corpora.append(session_corpus(source.system.name, log, reading, encoder, cache))
-    evaluation = SessionEvaluation(corpora[0], corpora[1:], settings, given.share)
+    evaluation = SessionEvaluation(
+        corpora[0], corpora[1:], settings, given.share, given.normal_share
+    )
     seeds = list(range(given.first_seed, given.first_seed + given.seeds))
     with torch_threads(1), progress("judging seeds", len(seeds)) as done:
         results = evaluation.judge(names, seeds, done)
@@ -118,6 +122,7 @@ def evaluate_sessions(given: Given, *, json: bool) -> None:
         [log.name for log in given.logs],
         str(target.rule),
         given.share,
+        given.normal_share,
         seeds,
         settings,
         results,

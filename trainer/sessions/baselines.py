@@ -1,7 +1,8 @@
 """What a network over sessions must beat: rules and models over which templates a session holds.
 
-Each is given the sessions to learn from with estimated labels (`trainer.sessions.estimates`), and
-scores all sessions of the corpus; where a threshold lies is chosen as for the network.
+Each is given the sessions to learn from with estimated labels (`trainer.sessions.estimates`) and
+with those that are known, and scores all sessions of the corpus; how the unknown ones are taken,
+and where a threshold lies, is chosen as for the network.
 
 Shapes: S sessions of a corpus, N of them to learn from, T texts.
 """
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from trainer.sessions.corpus import SessionCorpus
     from trainer.sessions.training import Lessons
 
-    Baseline = Callable[[Lessons], NDArray[np.float32]]
+    Baseline = Callable[[Lessons, NDArray[np.int8]], NDArray[np.float32]]
 
 #: Of LogCluster (Lin et al., ICSE 2016), as its reimplementation in loglizer has it: sessions whose
 #: cosine distance to a cluster's farthest is below this belong to it.
@@ -31,14 +32,18 @@ FARTHEST = 0.3
 _MOST_CLUSTERED = 4_000
 
 
-def never_seen(lessons: Lessons) -> NDArray[np.float32]:
-    """How many texts a session holds that no session to learn from does, [S]; no label is used."""
+def never_seen(lessons: Lessons, labels: NDArray[np.int8]) -> NDArray[np.float32]:
+    """How many texts a session holds that no session does which is known to be normal, [S].
+
+    Where none is known to be, that no session to learn from does.
+    """
     counts = lessons.corpus.counts
-    unseen = (counts[lessons.sessions] > 0).sum(axis=0) == 0
+    normal = lessons.sessions[labels == 0] if (labels == 0).any() else lessons.sessions
+    unseen = (counts[normal] > 0).sum(axis=0) == 0
     return np.asarray((counts > 0) @ unseen.astype(np.float32), dtype=np.float32)
 
 
-def count_logreg(lessons: Lessons) -> NDArray[np.float32]:
+def count_logreg(lessons: Lessons, labels: NDArray[np.int8]) -> NDArray[np.float32]:
     """The logit of a logistic regression on how often a session holds each text, [S].
 
     Counts are taken by their logarithm, and weighted by how few sessions hold the text. Texts that
@@ -46,6 +51,7 @@ def count_logreg(lessons: Lessons) -> NDArray[np.float32]:
     """
     from sklearn.linear_model import LogisticRegression
 
+    del labels
     columns = _counted(lessons.corpus, lessons.sessions)
     known = columns[lessons.sessions]
     anomalous, weights = (part.astype(np.float64) for part in lessons.estimates)
@@ -53,13 +59,13 @@ def count_logreg(lessons: Lessons) -> NDArray[np.float32]:
     # count alike in sum.
     parts = weights * anomalous, weights * (1 - anomalous)
     balanced = [part / max(part.sum(), 1e-12) * len(known) / 2 for part in parts]
-    labels = np.repeat([True, False], len(known))
+    kinds = np.repeat([True, False], len(known))
     model = LogisticRegression(max_iter=1_000)
-    model.fit(np.concatenate([known, known]), labels, sample_weight=np.concatenate(balanced))
+    model.fit(np.concatenate([known, known]), kinds, sample_weight=np.concatenate(balanced))
     return np.asarray(model.decision_function(columns), dtype=np.float32)
 
 
-def count_clusters(lessons: Lessons) -> NDArray[np.float32]:
+def count_clusters(lessons: Lessons, labels: NDArray[np.int8]) -> NDArray[np.float32]:
     """How far a session lies from the clusters of those to learn from, by its counts, [S].
 
     The cosine distance to the nearest cluster's centre, 0 to 1 (LogCluster). Where a session that
@@ -86,8 +92,7 @@ def count_clusters(lessons: Lessons) -> NDArray[np.float32]:
     centres = np.zeros((total, known.shape[1]))
     np.add.at(centres, of_session, known)
     distances = np.clip(1 - columns @ _unit(centres).T, 0, 1)
-    sure = lessons.estimates.anomalous == 1
-    bad = np.isin(np.arange(total), of_session[sure])
+    bad = np.isin(np.arange(total), of_session[labels == 1])
     nearest = distances.argmin(axis=1)
     distance = distances[np.arange(len(columns)), nearest]
     return np.asarray(np.where(bad[nearest], 2 - distance, distance), dtype=np.float32)

@@ -21,12 +21,13 @@ from crosyslog.manifest import (
     Threshold,
 )
 from crosyslog.session_bundle import SessionBundle
+from crosyslog.session_contrast import Contrast
 from crosyslog.session_scorer import judge_sessions
 from crosyslog.systems.profile import DrainSettings
 from trainer.adaptation import novel_below
 from trainer.base_parts import Labelled, prototypes_of
-from trainer.sessions.corpus import session_corpus
-from trainer.sessions.estimates import UNKNOWN, cluster_sessions, estimate_labels
+from trainer.sessions.corpus import contrast_of, contrasted, session_corpus
+from trainer.sessions.estimates import cluster_sessions, estimate_labels, ways
 from trainer.sessions.evaluation import source_parts
 from trainer.sessions.training import (
     Held,
@@ -137,7 +138,9 @@ def train_session_base(
     # Every word weighs alike until a target has shown its own: a base holds no text.
     plain = None if words is None else words.without_weights()
     nothing = TemplateGroups.fit([], **DrainSettings().model_dump())
-    return SessionBundle(manifest, detector, nothing, plain, _prototypes(sources), sha256="")
+    return SessionBundle(
+        manifest, detector, nothing, plain, Contrast.nothing(), _prototypes(sources), sha256=""
+    )
 
 
 def adapt_sessions(
@@ -176,6 +179,9 @@ def adapt_sessions(
     corpus = session_corpus(target, log, reading, encoder, cache)
     labelled = np.flatnonzero(corpus.labels != NO_LABEL)
     learnt, held = _parts(corpus, labelled)
+    # Of the sessions that choose, nothing may be known that is not known of later ones either.
+    contrast = contrast_of(corpus, learnt, corpus.labels[learnt])
+    corpus = contrasted(corpus, contrast)
     own = SessionConfig.model_fields.keys() & manifest.settings.keys()
     config = SessionConfig.model_validate({name: manifest.settings[name] for name in own})
     config = config.model_copy(update={"adaptation_steps": manifest.inner_loop.steps})
@@ -183,13 +189,15 @@ def adapt_sessions(
     settings: dict[str, Any] = {"sessions": str(rule), "steps": 0}
     if held is not None or (corpus.labels == 1).any():
         clusters = cluster_sessions(corpus, learnt)
-        for unknown in UNKNOWN:
+        for unknown in ways(corpus.labels[learnt]):
             estimates = estimate_labels(clusters, corpus.labels[learnt], unknown)
             states = adapt_states(base.detector, Lessons(corpus, learnt, estimates), config)
             if held is None:
                 detector, settings = states[-1].detector, settings | {"steps": states[-1].step}
                 break
-            found = choose(states, [held], "the last quarter of the labelled sessions")
+            found = choose(
+                states, [Held(corpus, held.sessions)], "the last quarter of the labelled sessions"
+            )
             if chosen is None or found.average_precision > chosen.average_precision:
                 chosen, detector, threshold = found, found.state.detector, found.threshold
                 settings |= {"steps": found.state.step, "unknown": unknown}
@@ -197,7 +205,7 @@ def adapt_sessions(
         threshold = Threshold(
             value=threshold.value, chosen="the base's: too few labels to choose another one by"
         )
-    logits, _ = judge_sessions(detector, corpus.vectors, corpus.rows)
+    logits, _ = judge_sessions(detector, corpus.vectors, corpus.rows, corpus.contrast)
     anomalous = int((corpus.labels == 1).sum())
     support = _support(corpus)
     adapted = Manifest(
@@ -231,7 +239,9 @@ def adapt_sessions(
         settings=settings,
         command=command,
     )
-    bundle = SessionBundle(adapted, detector, reading.groups, reading.words, support, sha256="")
+    bundle = SessionBundle(
+        adapted, detector, reading.groups, reading.words, contrast, support, sha256=""
+    )
     return Adapted(bundle, len(corpus), len(labelled), anomalous, chosen, sigmoid(logits))
 
 

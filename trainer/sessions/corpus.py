@@ -5,13 +5,14 @@ Shapes: S sessions, T distinct texts, N' lines of sessions, D dimensions of a ve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from crosyslog.drain_groups import TemplateGroups
+from crosyslog.session_contrast import Contrast
 from crosyslog.session_scorer import Rows, group_texts, template_vectors
 from crosyslog.word_vectors import TfidfVectors
 
@@ -50,6 +51,7 @@ class SessionCorpus:
         rows: of the sessions' lines, the number of their text.
         vectors: of the texts, float32 [T, D].
         labels: of each session, 1 if it is anomalous, 0 if it is normal, or `NO_LABEL`, int8 [S].
+        contrast: of each text by the labels that are known, float32 [T]; none where nobody asked.
     """
 
     name: str
@@ -58,6 +60,7 @@ class SessionCorpus:
     rows: Rows
     vectors: NDArray[np.float32]
     labels: NDArray[np.int8]
+    contrast: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,6 +76,26 @@ class SessionCorpus:
         shape = (len(self), len(self.texts))
         # Those of the same place are added up.
         return csr_array((ones, (session, self.rows.templates)), shape=shape)
+
+
+def contrast_of(
+    corpus: SessionCorpus, sessions: NDArray[np.int64], labels: NDArray[np.int8]
+) -> Contrast:
+    """What the labels of some sessions say of texts.
+
+    Args:
+        corpus: of the system.
+        sessions: which of its sessions, [N].
+        labels: of these, as far as they are known, [N].
+    """
+    held = corpus.counts[sessions] > 0
+    normal, anomalous = (np.asarray(held[labels == kind].sum(axis=0) > 0) for kind in (0, 1))
+    return Contrast.between(corpus.texts, corpus.vectors, normal, anomalous & ~normal)
+
+
+def contrasted(corpus: SessionCorpus, contrast: Contrast) -> SessionCorpus:
+    """The corpus with the contrast of its texts."""
+    return replace(corpus, contrast=contrast.of(corpus.vectors))
 
 
 def fit_reading(

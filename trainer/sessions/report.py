@@ -36,6 +36,7 @@ class SessionReport:
         files: the names of the target's log.
         rule: which of its lines make a session, as a command line says it.
         share: of the anomalous sessions to learn from, how many have a label.
+        normal_share: of the normal ones.
         seeds: of the tasks.
         config: of the training.
         results: of each method.
@@ -45,6 +46,7 @@ class SessionReport:
     files: Sequence[str]
     rule: str
     share: float
+    normal_share: float
     seeds: Sequence[int]
     config: SessionConfig
     results: dict[str, SessionResult]
@@ -72,6 +74,8 @@ class SessionReport:
                 "kind": "share" if self.share else "none",
                 "size": evaluation.labels_given,
                 "share": self.share,
+                "normal": evaluation.normal_given,
+                "normal_share": self.normal_share if self.share else 0.0,
                 "of": len(parts.learnt),
             },
             "chosen_on": len(evaluation.chosen_on) if self.share else 0,
@@ -132,8 +136,9 @@ def show_sessions(content: dict[str, Any], results: dict[str, SessionResult]) ->
         say(f"no label of the target is used; the last {content['query']:,} sessions are judged")
     else:
         say(
-            f"{count_of(support['size'], 'label')} of anomalous sessions among the first "
-            f"{support['of']:,}, {content['chosen_on']:,} sessions after them choose, the "
+            f"{count_of(support['size'], 'label')} of anomalous sessions and "
+            f"{support['normal']:,} of normal ones among the first {support['of']:,}; "
+            f"{content['chosen_on']:,} sessions after them choose, the "
             f"{content['query']:,} after those are judged, {content['query_anomalous']:,} of them "
             "anomalous"
         )

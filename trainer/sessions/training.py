@@ -7,6 +7,10 @@ M members.
 from __future__ import annotations
 
 import copy
+import itertools
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from trainer.sessions.corpus import SessionCorpus
 
 #: Of a longer session, so many lines in a row are learnt from, from a place drawn each time.
-_LONGEST_LEARNT = 300
+_LONGEST_LEARNT = 100
 
 #: A member's gradient is shortened to this.
 _LONGEST_GRADIENT = 5.0
@@ -53,7 +57,8 @@ class SessionConfig(BaseModel):
         trial_rate: size of the trial step on the source; 0 leaves it out, and with it what makes
             the training a meta-learning.
         beta: how much the target's loss counts beside the source's.
-        first_order: leave out the second derivatives.
+        first_order: leave out the second derivatives, which take as long again.
+        dropout: the share of a vector's dimensions that a session is shown without.
         rate: largest size of a step (AdamW, one cycle).
         weight_decay: of AdamW.
         kept: so many states of a training are kept, evenly spread, for the choice among them.
@@ -66,12 +71,13 @@ class SessionConfig(BaseModel):
     vectors: Literal["sentences", "words"] = "sentences"
     hidden: PositiveInt = 100
     layers: Annotated[int, Field(ge=1, le=8)] = 2
-    members: Annotated[int, Field(ge=1, le=16)] = 3
-    steps: PositiveInt = 120
-    batch: Annotated[int, Field(ge=2, le=4096)] = 64
+    members: Annotated[int, Field(ge=1, le=16)] = 4
+    steps: PositiveInt = 60
+    batch: Annotated[int, Field(ge=2, le=4096)] = 32
     trial_rate: Annotated[float, Field(ge=0)] = 0.01
     beta: PositiveFloat = 1.0
-    first_order: bool = False
+    first_order: bool = True
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.7
     rate: PositiveFloat = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     kept: PositiveInt = 12
@@ -186,20 +192,19 @@ def meta_train(
     Raises:
         LabelError: a system has nothing to learn from.
     """
-    rng = np.random.default_rng(config.seed)
     shape = config.shape(sources[0].corpus.vectors.shape[1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         detector = SessionDetector(shape)
-    pairs = _pairs(sources, target, rng)
+    pairs = _pairs(sources, target, np.random.default_rng(config.seed))
 
-    def loss_of(member: SessionMember, parameters: dict[str, Tensor], step: int) -> Tensor:
+    def loss_of(member: SessionMember, step: int, rng: np.random.Generator) -> Tensor:
         source, other = pairs[step % len(pairs)]
         return two_step_loss(
             member,
-            parameters,
-            source.draw(config.batch, rng),
-            other.draw(config.batch, rng),
+            dict(member.named_parameters()),
+            source.draw(config.batch, config.dropout, rng),
+            other.draw(config.batch, config.dropout, rng),
             rate=config.trial_rate,
             beta=config.beta,
             first_order=config.first_order,
@@ -219,12 +224,12 @@ def adapt_states(base: SessionDetector, target: Lessons, config: SessionConfig) 
     Raises:
         LabelError: there is nothing to learn from.
     """
-    rng = np.random.default_rng(config.seed)
     drawing = _Drawing(target)
 
-    def loss_of(member: SessionMember, parameters: dict[str, Tensor], step: int) -> Tensor:
+    def loss_of(member: SessionMember, step: int, rng: np.random.Generator) -> Tensor:
         del step
-        return batch_loss(member, parameters, drawing.draw(config.batch, rng))
+        batch = drawing.draw(config.batch, config.dropout, rng)
+        return batch_loss(member, dict(member.named_parameters()), batch)
 
     states = _train(copy.deepcopy(base), loss_of, config, config.adaptation_steps, None)
     return [State(0, copy.deepcopy(base)), *states]
@@ -241,7 +246,12 @@ def choose(states: Sequence[State], held: Sequence[Held], what: str) -> Chosen:
     best: Chosen | None = None
     for state in states:
         judged = [
-            judge_sessions(state.detector, one.corpus.vectors, one.corpus.rows.chosen(one.sessions))
+            judge_sessions(
+                state.detector,
+                one.corpus.vectors,
+                one.corpus.rows.chosen(one.sessions),
+                one.corpus.contrast,
+            )
             for one in held
         ]
         found = best_threshold([logits for logits, _ in judged], [one.labels for one in held])
@@ -259,16 +269,26 @@ class _Drawing:
     def __init__(self, lessons: Lessons) -> None:
         self._lessons = lessons
         self._shares = lessons.shares()
-        self._scaled_TD = SessionDetector.scaled(torch.from_numpy(lessons.corpus.vectors))
+        corpus = lessons.corpus
+        contrast_T = None if corpus.contrast is None else torch.from_numpy(corpus.contrast)
+        self._scaled_TD = SessionDetector.scaled(torch.from_numpy(corpus.vectors), contrast_T)
 
-    def draw(self, count: int, rng: np.random.Generator) -> Batch:
-        """A batch of so many sessions, which may repeat."""
+    def draw(self, count: int, dropout: float, rng: np.random.Generator) -> Batch:
+        """A batch of so many sessions, which may repeat.
+
+        Of each, a share of the dimensions of its vectors is left out, the same for all its lines:
+        what is learnt may not rest on a few of them.
+        """
         lessons = self._lessons
         drawn = rng.choice(len(self._shares), count, p=self._shares)
         lines = [lessons.corpus.rows.of(session) for session in lessons.sessions[drawn].tolist()]
         padded, lengths = padded_rows([_cut(one, rng) for one in lines])
+        vectors_BLD = self._scaled_TD[torch.from_numpy(padded)]
+        if dropout:
+            kept = rng.random((count, 1, vectors_BLD.shape[2] - 1), dtype=np.float32) >= dropout
+            vectors_BLD[..., :-1] *= torch.from_numpy(kept / np.float32(1 - dropout))
         return Batch(
-            self._scaled_TD[torch.from_numpy(padded)],
+            vectors_BLD,
             lengths,
             torch.from_numpy(lessons.estimates.anomalous[drawn]),
             torch.ones(count),
@@ -308,22 +328,42 @@ def _halves(lessons: Lessons, rng: np.random.Generator) -> list[Lessons]:
 
 def _train(
     detector: SessionDetector,
-    loss_of: Callable[[SessionMember, dict[str, Tensor], int], Tensor],
+    loss_of: Callable[[SessionMember, int, np.random.Generator], Tensor],
     config: SessionConfig,
     steps: int,
     progress: Callable[[int, float], None] | None,
 ) -> list[State]:
-    """Trains each member in turn, and keeps states of them all at the same steps."""
+    """Trains members side by side, one to a core, and keeps states of them all at the same steps.
+
+    Each draws from a generator of its own: what comes out depends on the seed alone. A GRU's steps
+    are too small for several threads, but most of their time is spent outside of Python: on two
+    cores, two members took the time of one.
+    """
     kept = sorted({round(steps * (place + 1) / config.kept) for place in range(config.kept)} - {0})
     states = [State(step, copy.deepcopy(detector)) for step in kept]
     detector.train()
-    for number, member in enumerate(detector.each()):
-        for step, loss in _member_steps(member, loss_of, config, steps):
+    members = detector.each()
+    done, told, stopped = itertools.count(1), threading.Lock(), threading.Event()
+
+    def train(number: int, rng: np.random.Generator) -> None:
+        for step, loss in _member_steps(members[number], loss_of, config, steps, rng):
+            if stopped.is_set():
+                return
             if progress is not None:
-                progress(number * steps + step, loss)
+                with told:
+                    progress(next(done), loss)
             for state in states:
                 if state.step == step:
-                    state.detector.each()[number].load_state_dict(member.state_dict())
+                    state.detector.each()[number].load_state_dict(members[number].state_dict())
+
+    draws = np.random.default_rng(config.seed).spawn(len(members))
+    with ThreadPoolExecutor(min(len(members), len(os.sched_getaffinity(0)))) as threads:
+        try:
+            for training in [threads.submit(train, *one) for one in enumerate(draws)]:
+                training.result()
+        finally:
+            # After an error, or Ctrl-C, the others end with the step that they are at.
+            stopped.set()
     for state in states:
         state.detector.eval().requires_grad_(requires_grad=False)
     return states
@@ -331,9 +371,10 @@ def _train(
 
 def _member_steps(
     member: SessionMember,
-    loss_of: Callable[[SessionMember, dict[str, Tensor], int], Tensor],
+    loss_of: Callable[[SessionMember, int, np.random.Generator], Tensor],
     config: SessionConfig,
     steps: int,
+    rng: np.random.Generator,
 ) -> Iterator[tuple[int, float]]:
     """Trains one member; yields the steps done and the loss of the last."""
     member.requires_grad_(requires_grad=True)
@@ -344,7 +385,7 @@ def _member_steps(
         optimiser, max_lr=config.rate, total_steps=max(steps, 2)
     )
     for step in range(steps):
-        loss = loss_of(member, dict(member.named_parameters()), step)
+        loss = loss_of(member, step, rng)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(member.parameters(), _LONGEST_GRADIENT)

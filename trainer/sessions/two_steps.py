@@ -22,7 +22,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from crosyslog.session_detector import SessionMember
@@ -82,17 +82,29 @@ def two_step_loss(
     """
     with _twice_differentiable(source.vectors_BLD):
         on_source = batch_loss(member, parameters, source)
-        tried = dict(parameters)
-        if rate:
-            gradients = torch.autograd.grad(
-                on_source, list(parameters.values()), create_graph=not first_order,
-                retain_graph=True,
-            )  # fmt: skip
-            tried = {
-                name: value - rate * gradient
-                for (name, value), gradient in zip(parameters.items(), gradients, strict=True)
-            }
+        if not rate:
+            return on_source + beta * batch_loss(member, parameters, target)
+        gradients = torch.autograd.grad(
+            on_source, list(parameters.values()), create_graph=not first_order
+        )
+        tried = {
+            name: value - rate * gradient
+            for (name, value), gradient in zip(parameters.items(), gradients, strict=True)
+        }
+        if first_order:
+            on_source = _with_gradients(on_source, parameters.values(), gradients)
         return on_source + beta * batch_loss(member, tried, target)
+
+
+def _with_gradients(
+    loss: Tensor, parameters: Iterable[Tensor], gradients: Iterable[Tensor]
+) -> Tensor:
+    """The loss as a value whose gradients are known, so that they are not computed again."""
+    known = [
+        ((value - value.detach()) * gradient).sum()
+        for value, gradient in zip(parameters, gradients, strict=True)
+    ]
+    return loss.detach() + torch.stack(known).sum()
 
 
 def _twice_differentiable(tensor: Tensor) -> AbstractContextManager[None]:

@@ -25,9 +25,19 @@ if TYPE_CHECKING:
     from crosyslog.word_vectors import WordVectors
     from trainer.sessions.corpus import SessionCorpus
 
-#: What is learnt in a moment. The rate is that of networks with few units.
+#: What is learnt in a moment. The rate is that of networks with few units, which have no dimension
+#: to spare.
 QUICK = SessionConfig(
-    hidden=4, layers=1, members=1, steps=40, batch=16, rate=2e-2, kept=4, adaptation_steps=24
+    hidden=4,
+    layers=1,
+    members=1,
+    steps=40,
+    batch=16,
+    first_order=False,
+    dropout=0,
+    rate=2e-2,
+    kept=4,
+    adaptation_steps=24,
 )
 
 

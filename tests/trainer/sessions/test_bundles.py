@@ -236,7 +236,7 @@ def test_labels_of_both_kinds_choose_the_threshold_too(made: Trained, tmp_path: 
     assert manifest.threshold == found.chosen.threshold
     assert manifest.threshold.chosen == "best F1 on the last quarter of the labelled sessions"
     assert manifest.settings["steps"] == found.chosen.state.step
-    assert manifest.settings["unknown"] in {"normal", "suspicious"}
+    assert manifest.settings["unknown"] in {"left_out", "suspicious"}
     assert manifest.figures["chosen_f1"] == pytest.approx(found.chosen.f1, abs=1e-4)
     assert manifest.base == "base-of-tests/1"
     assert manifest.sessions == RULE
@@ -324,6 +324,7 @@ def test_a_base_whose_settings_are_unknown_adapts_by_the_usual_ones(by_sentences
         base.detector,
         base.groups,
         base.words,
+        base.contrast,
         base.support,
         "",
     )
@@ -353,3 +354,21 @@ def assert_survives(found: Adapted, log: SessionLog, folder: Path) -> None:
         again.support["template"].to_list(), again.words, FakeEncoder(), EmbeddingCache()
     )
     np.testing.assert_array_equal(again.support["vector"].to_numpy(), expected)
+
+
+def test_what_has_a_label_says_which_lines_are_like_anomalies(by_sentences: Trained) -> None:
+    log = made_log(THERE, 60, seed=4)
+    found = adapted(by_sentences, log)
+    contrast = found.bundle.contrast
+    assert set(contrast.normal) == set(THERE.routine)
+    assert set(contrast.anomalous) <= set(THERE.bad)
+    assert contrast.anomalous
+    # Sessions that choose are not learnt from, and say nothing here either.
+    bad_before = {
+        log.lines.templates[row]
+        for session in np.flatnonzero(log.labels[:45] == 1).tolist()
+        for row in log.rows[log.sessions.starts[session] : log.sessions.starts[session + 1]]
+    }
+    assert set(contrast.anomalous) <= bad_before
+    unknown = with_labels(log, np.zeros(0, dtype=np.int64))
+    assert not adapted(by_sentences, unknown).bundle.contrast.normal

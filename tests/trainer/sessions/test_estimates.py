@@ -14,6 +14,7 @@ from trainer.sessions.estimates import (
     Unknown,
     cluster_sessions,
     estimate_labels,
+    ways,
 )
 from trainer.whole_logs import NO_LABEL
 
@@ -145,4 +146,35 @@ def test_estimates_of_real_clusters_are_shares(unknown: Unknown) -> None:
     for part in found:
         assert part.min() >= 0
         assert part.max() <= 1
-    assert found.weights.min() > 0
+    assert (found.weights.min() > 0) == (unknown != "left_out")
+
+
+def test_what_nobody_knows_can_be_left_out() -> None:
+    clusters = Clusters(np.array([0, 0, 1, 1, -1, -1]), np.array([1, 0.6, 1, 1, 0, 0]))
+    labels = np.array([0, NO_LABEL, NO_LABEL, NO_LABEL, NO_LABEL, 1], dtype=np.int8)
+    found = estimate_labels(clusters, labels, "left_out")
+    assert found.weights == pytest.approx([1, 0.6, 0, 0, 0, 1])
+    assert found.anomalous.tolist() == [0, 0, 0, 0, 0, 1]
+
+
+def test_only_a_line_that_normal_sessions_do_not_hold_makes_a_stray_suspicious() -> None:
+    # The first two strays mix lines of normal sessions, the others hold one more line.
+    corpus = of_kinds((0, 2, 4), (1, 2, 3), (0, 1, 8), (2, 9))
+    clusters = cluster_sessions(corpus, np.arange(len(corpus)))
+    clusters.numbers[-4:] = -1
+    labels = unlabelled(len(corpus))
+    labels[:42] = 0
+    found = estimate_labels(clusters, labels, "suspicious")
+    assert found.anomalous[-4:].tolist() == [0, 0, 1, 1]
+    # A cluster in which no normal session is known, and each with lines of its own.
+    assert (found.anomalous[42:50] >= 0.5).all()
+    nobody_looked = estimate_labels(clusters._replace(held=None), labels, "suspicious")
+    assert nobody_looked.anomalous[-4:].tolist() == [1] * 4
+    # The same where no normal session is known at all.
+    none = estimate_labels(clusters, unlabelled(len(corpus)), "suspicious")
+    assert none.anomalous[-4:].tolist() == [1] * 4
+
+
+def test_what_is_known_says_which_ways_are_tried() -> None:
+    assert ways(np.array([1, NO_LABEL, 0])) == ("left_out", "suspicious")
+    assert ways(np.array([1, NO_LABEL])) == ("normal", "suspicious")

@@ -47,9 +47,9 @@ def target() -> SessionCorpus:
 
 
 def evaluation(
-    target: SessionCorpus, source: SessionCorpus, share: float = 0.5
+    target: SessionCorpus, source: SessionCorpus, share: float = 0.5, normal_share: float = 0.5
 ) -> SessionEvaluation:
-    return SessionEvaluation(target, [source], CONFIG, share)
+    return SessionEvaluation(target, [source], CONFIG, share, normal_share)
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +156,12 @@ def test_of_the_anomalous_sessions_a_share_has_a_label(
     tasks = [judging.task(seed).labels for seed in (0, 0, 1)]
     for given in tasks:
         assert len(given) == 300
-        assert (given == 1).sum() == expected
-        assert set(given.tolist()) <= {1, NO_LABEL}
+        assert (given == 1).sum() == expected == judging.labels_given
+        assert (given == 0).sum() == judging.normal_given == (100 if share else 0)
+        assert not labels[:300][given == 0].any()
         assert set(np.flatnonzero(given == 1)) <= set(anomalous)
     np.testing.assert_array_equal(tasks[0], tasks[1])
-    assert np.array_equal(tasks[0], tasks[2]) == (share in {0, 1})
+    assert np.array_equal(tasks[0], tasks[2]) == (share == 0)
 
 
 def test_what_is_said_is_what_the_flags_come_to(
@@ -190,7 +191,8 @@ def test_the_best_on_judged_is_the_best_of_all_states_at_one_half(
     states, chosen = judging._trained(judging.task(0), CONFIG.model_copy(update={"seed": 0}))
     assert [state.step for state in states] == [3, 6] * 2
     truth = target.labels[JUDGED] == 1
-    each = [count(judging._logits(state) >= 0, truth, truth).f1 for state in states]
+    target = judging._contrasted(judging.task(0))
+    each = [count(judging._logits(state, target) >= 0, truth, truth).f1 for state in states]
     assert results[OURS].best_on_judged[0] == max(each)
     assert results[OURS].thresholds[0] == chosen.threshold.value
     assert chosen.state in states
@@ -199,7 +201,7 @@ def test_the_best_on_judged_is_the_best_of_all_states_at_one_half(
 def test_anomalies_are_found_on_what_nobody_labelled() -> None:
     config = QUICK.model_copy(update={"steps": 24, "kept": 2})
     judging = SessionEvaluation(
-        made_corpus(THERE, 200, "there", seed=1), [made_corpus(HERE, 100, "here")], config, 0.3
+        made_corpus(THERE, 200, "there", seed=1), [made_corpus(HERE, 100, "here")], config, 0.3, 0.5
     )
     told: list[int] = []
     results = judging.judge([OURS, "count_logreg"], [0], told.append)

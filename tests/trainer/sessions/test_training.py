@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from crosyslog.errors import LabelError
 from crosyslog.logits import sigmoid
 from crosyslog.manifest import SessionShape
-from crosyslog.session_detector import SessionDetector
+from crosyslog.session_detector import _DIRECT_SCALE, SessionDetector
 from crosyslog.session_scorer import judge_sessions
 from tests.trainer.sessions.corpora import HERE, QUICK, THERE, corpus_of, log_of, made_corpus
 from trainer.metrics import average_precision, count
@@ -149,7 +149,7 @@ def test_the_same_seed_gives_the_same_bytes(here: SessionCorpus, there: SessionC
     torch.manual_seed(123)
     assert trained() == once
     others = {"seed": 1, "trial_rate": 0.0, "first_order": True, "beta": 2.0, "batch": 5,
-              "rate": 1e-2, "weight_decay": 0.5}  # fmt: skip
+              "dropout": 0.5, "rate": 1e-2, "weight_decay": 0.5}  # fmt: skip
     for name, value in others.items():
         assert trained(**{name: value})[-1] != once[-1], f"{name} has no effect"
 
@@ -235,8 +235,8 @@ def test_of_a_long_session_a_part_is_learnt_from(monkeypatch: pytest.MonkeyPatch
             np.array([0, 1], dtype=np.int8),
         )
     )
-    batch = training._Drawing(known(long)).draw(32, rng)
-    assert batch.vectors_BLD.shape == (32, 5, 16)
+    batch = training._Drawing(known(long)).draw(32, 0, rng)
+    assert batch.vectors_BLD.shape == (32, 5, 17)
     assert set(batch.anomalous_B.tolist()) == {0, 1}
 
 
@@ -248,7 +248,7 @@ class Fixed(SessionDetector):
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.zero_()
-            self.each()[0].direct.weight[0, 0] = scale / 20
+            self.each()[0].direct.weight[0, 0] = scale / _DIRECT_SCALE
 
 
 def test_the_state_with_the_best_average_precision_is_chosen_and_its_best_threshold() -> None:

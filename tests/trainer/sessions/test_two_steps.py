@@ -27,7 +27,7 @@ def member() -> SessionMember:
 
 def batch(seed: int, device: str = "cpu") -> Batch:
     draw = torch.Generator().manual_seed(seed)
-    vectors_BLD = torch.randn(4, 5, DIM, generator=draw, dtype=torch.float64)
+    vectors_BLD = torch.randn(4, 5, DIM + 1, generator=draw, dtype=torch.float64)
     anomalous_B = torch.tensor([1.0, 0.0, 0.3, 0.9], dtype=torch.float64)
     weights_B = torch.tensor([1.0, 0.5, 0.2, 0.8], dtype=torch.float64)
     lengths_B = torch.tensor([5, 2, 1, 4])
