@@ -11,7 +11,7 @@ import numpy as np
 from crosyslog.errors import SettingError
 from trainer.baselines import BASELINES
 from trainer.details import LabelsPoint, MethodDetails, ReliabilityBin, WrongTemplate
-from trainer.metrics import block_interval
+from trainer.metrics import block_interval, precision_recall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     #: From places in the stream to the raw lines there.
     RawLines = Callable[[list[int]], dict[int, str]]
 
-#: Points of a precision-recall curve, bins of scores, and wrong templates that are shown.
-_POINTS, _BINS, _TEMPLATES = 200, 10, 20
+#: Bins of scores, and wrong templates that are shown.
+_BINS, _TEMPLATES = 10, 20
 
 #: Baselines whose scores are no probabilities.
 _NO_PROBABILITIES = frozenset(BASELINES) - {"logreg"}
@@ -165,7 +165,7 @@ def _details(
     examples: Mapping[int, str],
 ) -> MethodDetails:
     scores = np.concatenate(result.scores)
-    recall, precision = _curve(labels, scores)
+    recall, precision = precision_recall(labels, scores)
     by_labels = []
     if result.fewer:
         whole = {plan.labels: [counts.f1 for counts in result.counts]}
@@ -182,22 +182,6 @@ def _details(
         false_alerts=wrong.worst(alert=False, examples=examples),
         seconds=result.seconds,
     )
-
-
-def _curve(
-    labels: NDArray[np.bool_], scores: NDArray[np.float32]
-) -> tuple[list[float], list[float]]:
-    """The precision-recall curve, at points that lie evenly along the recall."""
-    from sklearn.metrics import precision_recall_curve
-
-    precision, recall, _ = precision_recall_curve(labels, scores)
-    precision, recall = precision[::-1], recall[::-1]
-    if len(recall) > _POINTS:
-        picked = np.unique(
-            np.searchsorted(recall, np.linspace(0, 1, _POINTS)).clip(0, len(recall) - 1)
-        )
-        precision, recall = precision[picked], recall[picked]
-    return recall.tolist(), precision.tolist()
 
 
 def _reliability(labels: NDArray[np.bool_], scores: NDArray[np.float32]) -> list[ReliabilityBin]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from trainer.details import LabelsPoint, MethodDetails, ReliabilityBin
+    from trainer.details import LabelsPoint, ReliabilityBin
 
 #: Colours that stay apart for colour-blind readers: Okabe and Ito, Color Universal Design, 2008,
 #: without the yellow, which is too pale on white.
@@ -58,6 +58,18 @@ class Look:
     dashes: tuple[int, ...]
 
 
+class Curve(Protocol):
+    """A precision-recall curve, at the same points each."""
+
+    @property
+    def recall(self) -> Sequence[float]:
+        """From 0 to 1, ascending."""
+
+    @property
+    def precision(self) -> Sequence[float]:
+        """At each recall, from 0 to 1."""
+
+
 def look(number: int) -> Look:
     """The look of the method of that number, counted from 0; the first 28 differ."""
     dashes = _DASHES[(number + number // len(_COLOURS)) % len(_DASHES)]
@@ -65,7 +77,7 @@ def look(number: int) -> Look:
 
 
 def precision_recall_plot(
-    curves: Sequence[tuple[Look, MethodDetails, tuple[float, float]]],
+    curves: Sequence[tuple[Look, Curve, tuple[float, float]]],
 ) -> str:
     """Precision against recall.
 
@@ -77,10 +89,10 @@ def precision_recall_plot(
     with style.context(["default", _STYLE]):
         figure = _figure(3.5)
         axes = figure.subplots()
-        for drawn, details, (recall, precision) in curves:
+        for drawn, curve, (recall, precision) in curves:
             # Precision between two points of recall is that of the next threshold: a straight
             # line would promise what no threshold gives.
-            _line(axes, drawn, details.recall, details.precision, steps=True)
+            _line(axes, drawn, curve.recall, curve.precision, steps=True)
             axes.plot(recall, precision, "o", color=drawn.colour, clip_on=False, zorder=3)
         _unit(axes, "recall", "precision")
         return _svg(figure, "pr")

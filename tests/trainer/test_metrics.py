@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from trainer.metrics import Counts, average_precision, block_interval, count
+from trainer.metrics import (
+    Counts,
+    average_precision,
+    block_interval,
+    count,
+    precision_recall,
+)
 
 
 def test_rates_by_hand() -> None:
@@ -56,6 +62,18 @@ def test_average_precision_by_hand() -> None:
     labels = np.array([True, False, True])
     scores = np.array([0.9, 0.8, 0.7], dtype=np.float32)
     assert average_precision(labels, scores) == pytest.approx((1 / 1 + 2 / 3) / 2)
+
+
+def test_a_curve_of_many_scores_has_few_points() -> None:
+    draw = np.random.default_rng(0)
+    labels = draw.random(5_000) < 0.3
+    scores = (labels + draw.standard_normal(5_000)).astype(np.float32)
+    recall, precision = precision_recall(labels, scores)
+    assert 150 < len(recall) == len(precision) <= 200
+    assert recall == sorted(recall)
+    assert recall[-1] == 1
+    area = np.sum(np.diff(recall) * np.array(precision[1:]))
+    assert area == pytest.approx(average_precision(labels, scores), abs=0.01)
 
 
 @given(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.trainer.page_reader import Page
 from tests.trainer.shell import Shell
 from trainer.simulation import write_simulated_log
 
@@ -47,6 +49,9 @@ def trainer(here: Path, simulated: Path, capfd: pytest.CaptureFixture[str]) -> S
 def test_all_methods_are_judged_and_reported(trainer: Shell, here: Path) -> None:
     content = trainer.reports(*EVALUATE, "--seeds", 2, "--output", "found")
     assert json.loads((here / "found" / "evaluation.json").read_bytes()) == content
+    page = Page(here / "found" / "evaluation.html")
+    assert [page.rows_of(name)[0][0] for name in METHODS] == METHODS
+    assert "What metalog judged wrong" in page.headings
     assert list(content["methods"]) == METHODS
     assert content["unit"] == "session"
     assert content["sessions"] == content["query"] + content["chosen_on"] + content["support"]["of"]
@@ -88,6 +93,15 @@ def test_without_labels_of_the_target_none_of_them_is_used(trainer: Shell) -> No
     }  # fmt: skip
     assert content["left_out"] == ["count_logreg"]
     assert "count_logreg" not in content["methods"]
+
+
+def test_what_the_page_needs_is_missed_before_any_work(
+    trainer: Shell, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    (here / "hdfs.log").unlink()
+    assert "needs Jinja2" in trainer.refuses(*EVALUATE, "--output", "found")
+    assert not (here / "found").exists()
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,8 @@ def _evaluate_lines(given: _Given, *, json: bool) -> None:
     from trainer.evaluation import judge as judge_tasks
     from trainer.inspection import inspect, write_predictions
     from trainer.labelled_logs import raw_lines, read_labelled
-    from trainer.page import check_page_tools, write_page
+    from trainer.page import write_page
+    from trainer.page_rendering import check_page_tools
     from trainer.protocol import draw
     from trainer.report import Evaluation, check_output, show_evaluation, write_evaluation
     from trainer.screen import progress, say_json

@@ -87,16 +87,20 @@ def evaluate_sessions(given: Given, *, json: bool) -> None:
     from crosyslog.locations import default_cache
     from crosyslog.threads import torch_threads
     from trainer.config_files import read_config
+    from trainer.page_rendering import check_page_tools
     from trainer.report import check_output, write_evaluation
     from trainer.session_inputs import encode_groups, encoder_of_sources, read_source
     from trainer.sessions.corpus import fit_reading, session_corpus
     from trainer.sessions.evaluation import SessionEvaluation, split_sessions
+    from trainer.sessions.inspection import inspect_sessions
+    from trainer.sessions.page import write_session_page
     from trainer.sessions.report import SessionReport, show_sessions
     from trainer.sessions.training import SessionConfig
 
     settings = read_config(given.config, SessionConfig)
     if given.output is not None:
         check_output(given.output)
+        check_page_tools()
     logs = [read_source(source) for source in (target, *sources)]
     encoder, cache = encoder_of_sources(logs), EmbeddingCache(default_cache())
     words = None
@@ -130,6 +134,7 @@ def evaluate_sessions(given: Given, *, json: bool) -> None:
     content = report.content() | {"target": given.target}
     if given.output is not None:
         write_evaluation(content, given.output)
+        write_session_page(content, inspect_sessions(evaluation, results), given.output)
     if json:
         say_json(content)
     else:

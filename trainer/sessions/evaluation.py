@@ -23,13 +23,19 @@ import numpy as np
 
 from crosyslog.errors import LabelError
 from crosyslog.logits import sigmoid
-from crosyslog.session_scorer import judge_sessions
 from trainer.metrics import Counts, average_precision, count
 from trainer.sessions.baselines import BASELINES, FARTHEST
 from trainer.sessions.corpus import contrast_of, contrasted
 from trainer.sessions.estimates import Estimates, cluster_sessions, estimate_labels, ways
 from trainer.sessions.metrics import best_threshold
-from trainer.sessions.training import Held, Lessons, choose, meta_train
+from trainer.sessions.training import (
+    Held,
+    Lessons,
+    choose,
+    logits_of,
+    meta_train,
+    side_by_side,
+)
 from trainer.whole_logs import NO_LABEL
 
 if TYPE_CHECKING:
@@ -76,8 +82,8 @@ class SessionResult:
     Attributes:
         counts: of each seed.
         average_precisions: of each seed.
-        best_on_judged: of each seed, F1 of the state that does best on the part that is judged, at
-            a threshold of .5; empty for a method without states.
+        best_on_judged: of each seed, F1 of that state of its training that does best on the part
+            that is judged, at a threshold of .5; empty for a method without states.
         thresholds: of each seed.
         seconds: that learning took, all seeds together.
         judging_seconds: that judging took.
@@ -95,6 +101,11 @@ class SessionResult:
     judged: int = 0
     scores: list[NDArray[np.float32]] = field(default_factory=list)
     flagged: list[NDArray[np.bool_]] = field(default_factory=list)
+
+    @property
+    def per_second(self) -> float | None:
+        """Sessions judged in a second; none for a method that learns and judges in one go."""
+        return self.judged / self.judging_seconds if self.judging_seconds else None
 
 
 class Task(NamedTuple):
@@ -237,33 +248,31 @@ class SessionEvaluation:
         result.seconds += perf_counter() - began
         began = perf_counter()
         target = self._contrasted(task)
-        logits = self._logits(chosen.state, target)
+        logits = logits_of(chosen.state, target, self.judged)
         result.judging_seconds += perf_counter() - began
         result.judged += len(logits)
         scores = sigmoid(logits)
-        result.best_on_judged.append(max(self._best_f1(state, target) for state in states))
+        result.best_on_judged.append(self._best_f1(states, target))
         threshold = chosen.threshold.value
         self._record(result, scores, scores >= threshold, threshold)
 
     def _trained(self, task: Task, config: SessionConfig) -> tuple[list[State], Chosen]:
-        """All states of the trainings, and the one that is chosen."""
+        """The states of the training that is chosen, and the one of them that is."""
         rng = np.random.default_rng(task.seed)
         if not self._share:
             parts = [source_parts(source, rng, _HELD_SHARE) for source in self.sources]
             states = meta_train([lessons for lessons, _ in parts], None, config)
             return states, choose(states, [held for _, held in parts], "held-out source sessions")
         sources = [source_parts(source, rng, 0.0)[0] for source in self.sources]
-        every: list[State] = []
-        best: Chosen | None = None
+        best: tuple[list[State], Chosen] | None = None
         held = Held(self._contrasted(task), self._held.sessions)
         for unknown in ways(task.labels):
             states = meta_train(sources, self._lessons(task, unknown), config)
-            every += states
             chosen = choose(states, [held], "the tenth before what is judged")
-            if best is None or chosen.average_precision > best.average_precision:
-                best = chosen
+            if best is None or chosen.average_precision > best[1].average_precision:
+                best = states, chosen
         assert best is not None  # noqa: S101 - there are ways to take the unknown
-        return every, best
+        return best
 
     def _lessons(self, task: Task, unknown: Unknown) -> Lessons:
         estimates = estimate_labels(self._clusters, task.labels, unknown)
@@ -272,13 +281,12 @@ class SessionEvaluation:
     def _contrasted(self, task: Task) -> SessionCorpus:
         return contrasted(self.target, contrast_of(self.target, self.parts.learnt, task.labels))
 
-    def _logits(self, state: State, target: SessionCorpus) -> NDArray[np.float32]:
-        rows = target.rows.chosen(self.judged)
-        return judge_sessions(state.detector, target.vectors, rows, target.contrast)[0]
+    def _best_f1(self, states: Sequence[State], target: SessionCorpus) -> float:
+        def f1(state: State) -> float:
+            flagged = logits_of(state, target, self.judged) >= 0
+            return count(flagged, self.truth, self.truth).f1
 
-    def _best_f1(self, state: State, target: SessionCorpus) -> float:
-        flagged = self._logits(state, target) >= 0
-        return count(flagged, self.truth, self.truth).f1
+        return max(side_by_side(f1, states))
 
     def _record(
         self,

@@ -181,6 +181,4 @@ def _ends(figures: dict[str, float]) -> str:
 
 
 def _speed(result: SessionResult) -> str:
-    if not result.judging_seconds:
-        return "-"
-    return f"{result.judged / result.judging_seconds:,.0f}"
+    return "-" if result.per_second is None else f"{result.per_second:,.0f}"

@@ -12,7 +12,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from crosyslog.manifest import SessionShape, Threshold
 from crosyslog.session_detector import SessionDetector
 from crosyslog.session_scorer import judge_sessions, padded_rows
 from trainer.sessions.estimates import Estimates
-from trainer.sessions.metrics import best_threshold
+from trainer.sessions.metrics import Found, best_threshold
 from trainer.sessions.two_steps import Batch, batch_loss, two_step_loss
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
     from crosyslog.session_detector import SessionMember
     from trainer.sessions.corpus import SessionCorpus
+
+Work = TypeVar("Work")
+Done = TypeVar("Done")
 
 #: Of a longer session, so many lines in a row are learnt from, from a place drawn each time.
 _LONGEST_LEARNT = 100
@@ -243,24 +246,54 @@ def choose(states: Sequence[State], held: Sequence[Held], what: str) -> Chosen:
         held: by system, each of which counts as much as another.
         what: these sessions are, for the manifest.
     """
+
+    def judged(state: State) -> Found:
+        logits = [logits_of(state, one.corpus, one.sessions) for one in held]
+        return best_threshold(logits, [one.labels for one in held])
+
     best: Chosen | None = None
-    for state in states:
-        judged = [
-            judge_sessions(
-                state.detector,
-                one.corpus.vectors,
-                one.corpus.rows.chosen(one.sessions),
-                one.corpus.contrast,
-            )
-            for one in held
-        ]
-        found = best_threshold([logits for logits, _ in judged], [one.labels for one in held])
+    for state, found in zip(states, side_by_side(judged, states), strict=True):
         if best is None or found.average_precision > best.average_precision:
             value = sigmoid(np.array([found.threshold], dtype=np.float32))
             threshold = Threshold(value=float(value[0]), chosen=f"best F1 on {what}")
             best = Chosen(state, threshold, found.average_precision, found.f1)
     assert best is not None  # noqa: S101 - there is a state
     return best
+
+
+def logits_of(
+    state: State, corpus: SessionCorpus, sessions: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """What a state says of some sessions, in their order."""
+    rows = corpus.rows.chosen(sessions)
+    return judge_sessions(state.detector, corpus.vectors, rows, corpus.contrast)[0]
+
+
+def side_by_side(
+    do: Callable[[Work], Done], every: Sequence[Work], left: threading.Event | None = None
+) -> list[Done]:
+    """Does several things at once, one to a core.
+
+    A GRU's steps are too small for several threads, but most of their time is spent outside of
+    Python: on two cores, two members were trained in the time of one.
+
+    Args:
+        do: what is to be done.
+        every: with what.
+        left: set when all is done, or is in vain: after an error, or Ctrl-C.
+
+    Returns:
+        What came out, in the order of `every`.
+
+    Raises:
+        Exception: the first that `do` raised.
+    """
+    with ThreadPoolExecutor(min(len(every), len(os.sched_getaffinity(0)))) as threads:
+        try:
+            return list(threads.map(do, every))
+        finally:
+            if left is not None:
+                left.set()
 
 
 class _Drawing:
@@ -335,9 +368,7 @@ def _train(
 ) -> list[State]:
     """Trains members side by side, one to a core, and keeps states of them all at the same steps.
 
-    Each draws from a generator of its own: what comes out depends on the seed alone. A GRU's steps
-    are too small for several threads, but most of their time is spent outside of Python: on two
-    cores, two members took the time of one.
+    Each draws from a generator of its own: what comes out depends on the seed alone.
     """
     kept = sorted({round(steps * (place + 1) / config.kept) for place in range(config.kept)} - {0})
     states = [State(step, copy.deepcopy(detector)) for step in kept]
@@ -345,7 +376,8 @@ def _train(
     members = detector.each()
     done, told, stopped = itertools.count(1), threading.Lock(), threading.Event()
 
-    def train(number: int, rng: np.random.Generator) -> None:
+    def train(one: tuple[int, np.random.Generator]) -> None:
+        number, rng = one
         for step, loss in _member_steps(members[number], loss_of, config, steps, rng):
             if stopped.is_set():
                 return
@@ -357,13 +389,7 @@ def _train(
                     state.detector.each()[number].load_state_dict(members[number].state_dict())
 
     draws = np.random.default_rng(config.seed).spawn(len(members))
-    with ThreadPoolExecutor(min(len(members), len(os.sched_getaffinity(0)))) as threads:
-        try:
-            for training in [threads.submit(train, *one) for one in enumerate(draws)]:
-                training.result()
-        finally:
-            # After an error, or Ctrl-C, the others end with the step that they are at.
-            stopped.set()
+    side_by_side(train, list(enumerate(draws)), stopped)
     for state in states:
         state.detector.eval().requires_grad_(requires_grad=False)
     return states

@@ -21,6 +21,7 @@ from trainer.sessions.evaluation import (
     source_parts,
     split_sessions,
 )
+from trainer.sessions.training import logits_of
 from trainer.whole_logs import NO_LABEL
 
 if TYPE_CHECKING:
@@ -189,10 +190,12 @@ def test_the_best_on_judged_is_the_best_of_all_states_at_one_half(
 ) -> None:
     judging = evaluation(target, source)
     states, chosen = judging._trained(judging.task(0), CONFIG.model_copy(update={"seed": 0}))
-    assert [state.step for state in states] == [3, 6] * 2
+    assert [state.step for state in states] == [3, 6]
     truth = target.labels[JUDGED] == 1
     target = judging._contrasted(judging.task(0))
-    each = [count(judging._logits(state, target) >= 0, truth, truth).f1 for state in states]
+    each = [
+        count(logits_of(state, target, judging.judged) >= 0, truth, truth).f1 for state in states
+    ]
     assert results[OURS].best_on_judged[0] == max(each)
     assert results[OURS].thresholds[0] == chosen.threshold.value
     assert chosen.state in states
