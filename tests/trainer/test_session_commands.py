@@ -328,13 +328,13 @@ def test_without_a_label_the_base_judges(trainer: Shell, here: Path, base: Path)
     report = trainer.reports(*ADAPT)
     assert (report["labelled"], report["anomalous"], report["figures"]) == (0, 0, {})
     assert report["chosen"] == "the base's own weights"
-    assert report["notes"] == ["no session has a label: the base's weights and threshold are used"]
-    assert report["threshold"]["chosen"].startswith("the base's: ")
+    (note,) = report["notes"]
+    assert note.startswith("no session has a label: the base's weights are used, and one in a")
+    assert report["threshold"]["chosen"] == "one in a hundred sessions of the log is above"
     assert report["rest"]["sessions"] == report["sessions"]
     stored = Store(here / "store").path("openstack", "0001")
     assert weights(stored) == weights(base)
-    origin = load_session_bundle(base).manifest.threshold.value
-    assert load_session_bundle(stored).manifest.threshold.value == origin
+    assert report["rest"]["raised"] <= max(1, report["sessions"] // 100)
     shown = trainer.says(*ADAPT)
     assert f"on the rest     {report['sessions']} sessions without label: " in shown
     first = report["rest"]["highest"][0]

@@ -164,11 +164,15 @@ def _adapt(given: Given, folder: Path, rule: SessionRule) -> tuple[Adapted, Sess
 def _notes(adapted: Adapted, log: SessionLog) -> list[str]:
     notes = []
     if not adapted.labelled:
-        notes.append("no session has a label: the base's weights and threshold are used")
+        notes.append(
+            "no session has a label: the base's weights are used, and one in a hundred sessions "
+            "of this log is above the threshold"
+        )
     elif not adapted.anomalous:
         notes.append(
             "no session is labelled anomalous: the base's weights are used, since from normal "
-            "sessions alone nothing is learnt that tells them from others"
+            "sessions alone nothing is learnt that tells them from others; one in a hundred "
+            "sessions of this log is above the threshold"
         )
     if log.labels_elsewhere:
         notes.append(f"{log.labels_elsewhere:,} labels are of sessions that the log does not have")
@@ -183,9 +187,13 @@ def _chosen(adapted: Adapted) -> str:
         if not steps:
             return "the base's own weights"
         return f"after all {steps:,} steps: too few of the last labels to choose by"
-    taken = "normal" if settings["unknown"] == "normal" else "the more suspicious the rarer"
+    taken = {
+        "left_out": "left out",
+        "normal": "taken for normal",
+        "suspicious": "taken for the more suspicious the rarer",
+    }[settings["unknown"]]
     state = (
-        f"after {steps:,} steps, with kinds of sessions that have no label taken for {taken}"
+        f"after {steps:,} steps, with kinds of sessions that have no label {taken}"
         if steps
         else "the base's own weights"
     )

@@ -29,6 +29,7 @@ from trainer.base_parts import Labelled, prototypes_of
 from trainer.sessions.corpus import contrast_of, contrasted, session_corpus
 from trainer.sessions.estimates import cluster_sessions, estimate_labels, ways
 from trainer.sessions.evaluation import source_parts
+from trainer.sessions.metrics import unlabelled_threshold
 from trainer.sessions.training import (
     Held,
     Lessons,
@@ -160,8 +161,9 @@ def adapt_sessions(
 
     With enough labels of either kind among the last quarter of the labelled sessions, these choose
     the state, the way in which unknown sessions are taken, and the threshold; else all labels are
-    learnt from, and the threshold is the base's. With no anomalous session among them, so are the
-    weights: from normal ones alone, a network learns that all is normal.
+    learnt from, and the threshold is the base's. With no anomalous session among them, the weights
+    are the base's: from normal ones alone, a network learns that all is normal. The threshold is
+    then one that few sessions of the log are above.
 
     Args:
         base: where to start.
@@ -201,11 +203,16 @@ def adapt_sessions(
             if chosen is None or found.average_precision > chosen.average_precision:
                 chosen, detector, threshold = found, found.state.detector, found.threshold
                 settings |= {"steps": found.state.step, "unknown": unknown}
-    if chosen is None:
+    logits, _ = judge_sessions(detector, corpus.vectors, corpus.rows, corpus.contrast)
+    if detector is base.detector:
+        value = sigmoid(np.array([unlabelled_threshold(logits)], dtype=np.float32))
+        threshold = Threshold(
+            value=float(value[0]), chosen="one in a hundred sessions of the log is above"
+        )
+    elif chosen is None:
         threshold = Threshold(
             value=threshold.value, chosen="the base's: too few labels to choose another one by"
         )
-    logits, _ = judge_sessions(detector, corpus.vectors, corpus.rows, corpus.contrast)
     anomalous = int((corpus.labels == 1).sum())
     support = _support(corpus)
     adapted = Manifest(

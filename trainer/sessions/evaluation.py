@@ -27,7 +27,7 @@ from trainer.metrics import Counts, average_precision, count
 from trainer.sessions.baselines import BASELINES, FARTHEST
 from trainer.sessions.corpus import contrast_of, contrasted
 from trainer.sessions.estimates import Estimates, cluster_sessions, estimate_labels, ways
-from trainer.sessions.metrics import best_threshold
+from trainer.sessions.metrics import best_threshold, unlabelled_threshold
 from trainer.sessions.training import (
     Held,
     Lessons,
@@ -246,14 +246,17 @@ class SessionEvaluation:
         began = perf_counter()
         states, chosen = self._trained(task, config)
         result.seconds += perf_counter() - began
-        began = perf_counter()
         target = self._contrasted(task)
+        threshold = chosen.threshold.value
+        if not self._share:
+            first = logits_of(chosen.state, target, self.parts.learnt)
+            threshold = float(sigmoid(np.array([unlabelled_threshold(first)], np.float32))[0])
+        began = perf_counter()
         logits = logits_of(chosen.state, target, self.judged)
         result.judging_seconds += perf_counter() - began
         result.judged += len(logits)
         scores = sigmoid(logits)
         result.best_on_judged.append(self._best_f1(states, target))
-        threshold = chosen.threshold.value
         self._record(result, scores, scores >= threshold, threshold)
 
     def _trained(self, task: Task, config: SessionConfig) -> tuple[list[State], Chosen]:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: Of a target's sessions, so many are flagged where no label says how many should be.
+_FLAGGED_SHARE = 0.01
+
+
 class Found(NamedTuple):
     """The best threshold on some labelled sessions.
 
@@ -52,6 +56,26 @@ def best_threshold(
     threshold = float(max(middle, np.nextafter(below, np.float32(np.inf))))
     precisions = [average_precision(known, one) for one, known in zip(scores, labels, strict=True)]
     return Found(threshold, float(means[best]), float(np.mean(precisions)))
+
+
+def unlabelled_threshold(logits: NDArray[np.float32]) -> float:
+    """The threshold for a system of which nobody has labelled a session.
+
+    From a source's sessions, its logits carry over in their order, not in their height: what is
+    high on the one system may be usual on the other. So it is put where few of the target's own
+    sessions, most of which are normal, lie above it.
+
+    Args:
+        logits: of the target's sessions, one or more.
+
+    Returns:
+        A logit from which on at most one session in a hundred is, or one where there are fewer;
+        none where more share the highest logit.
+    """
+    values, counts = np.unique(logits, return_counts=True)
+    above = np.cumsum(counts[::-1])[::-1]
+    few = values[above <= max(1, int(_FLAGGED_SHARE * len(logits)))]
+    return float(few[0] if len(few) else np.nextafter(values[-1], np.float32(np.inf)))
 
 
 def _f1s(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.metrics import average_precision, count
-from trainer.sessions.metrics import best_threshold
+from trainer.sessions.metrics import best_threshold, unlabelled_threshold
 
 #: Neighbours in float32 among them, and scores that many sessions share.
 SCORES = st.one_of(
@@ -63,3 +63,23 @@ def test_a_few_anomalies_among_very_many_sessions_are_told_apart_exactly() -> No
     assert tuple(found) == (49_992.5, 1, 1)
     labels[np.argsort(scores)[-3]] = False
     assert best_threshold([scores], [labels]).f1 == pytest.approx(12 / 13)
+
+
+@pytest.mark.parametrize(
+    ("logits", "flagged"),
+    [
+        ([*range(1_000)], 10),
+        ([0] * 985 + [*range(1, 16)], 10),
+        ([*range(7)], 1),
+        ([3], 1),
+        # More share the highest than may be flagged: a rarer one still would be.
+        ([0] * 900 + [5] * 100, 0),
+        ([2] * 50, 0),
+        ([-40.0, *[-50.0] * 199], 1),
+    ],
+)
+def test_without_labels_few_sessions_are_flagged(logits: list[float], flagged: int) -> None:
+    known = np.array(logits, dtype=np.float32)
+    threshold = unlabelled_threshold(known)
+    assert (known >= threshold).sum() == flagged
+    assert np.nextafter(known.max(), np.float32(np.inf)) >= threshold
