@@ -84,7 +84,7 @@ class SessionConfig(BaseModel):
     rate: PositiveFloat = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     kept: PositiveInt = 12
-    adaptation_steps: PositiveInt = 60
+    adaptation_steps: PositiveInt = 40
     seed: Annotated[int, Field(ge=0)] = 0
 
     def shape(self, dim: int) -> SessionShape:
