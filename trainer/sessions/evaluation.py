@@ -115,10 +115,12 @@ class Task(NamedTuple):
         seed: of all chance.
         labels: of the sessions to learn from, as far as they are known, int8 [N]: 1, 0 or
             `NO_LABEL`.
+        target: with the contrast that these labels give.
     """
 
     seed: int
     labels: NDArray[np.int8]
+    target: SessionCorpus
 
 
 def split_sessions(sessions: int) -> Parts:
@@ -194,7 +196,8 @@ class SessionEvaluation:
         rng = np.random.default_rng(seed)
         labels[rng.choice(self._anomalous, self.labels_given, replace=False)] = 1
         labels[rng.choice(self._normal, self.normal_given, replace=False)] = 0
-        return Task(seed, labels)
+        contrast = contrast_of(self.target, self.parts.learnt, labels)
+        return Task(seed, labels, contrasted(self.target, contrast))
 
     def judge(
         self,
@@ -246,17 +249,16 @@ class SessionEvaluation:
         began = perf_counter()
         states, chosen = self._trained(task, config)
         result.seconds += perf_counter() - began
-        target = self._contrasted(task)
         threshold = chosen.threshold.value
         if not self._share:
-            first = logits_of(chosen.state, target, self.parts.learnt)
+            first = logits_of(chosen.state, task.target, self.parts.learnt)
             threshold = float(sigmoid(np.array([unlabelled_threshold(first)], np.float32))[0])
         began = perf_counter()
-        logits = logits_of(chosen.state, target, self.judged)
+        logits = logits_of(chosen.state, task.target, self.judged)
         result.judging_seconds += perf_counter() - began
         result.judged += len(logits)
         scores = sigmoid(logits)
-        result.best_on_judged.append(self._best_f1(states, target))
+        result.best_on_judged.append(self._best_f1(states, task.target))
         self._record(result, scores, scores >= threshold, threshold)
 
     def _trained(self, task: Task, config: SessionConfig) -> tuple[list[State], Chosen]:
@@ -268,7 +270,7 @@ class SessionEvaluation:
             return states, choose(states, [held for _, held in parts], "held-out source sessions")
         sources = [source_parts(source, rng, 0.0)[0] for source in self.sources]
         best: tuple[list[State], Chosen] | None = None
-        held = Held(self._contrasted(task), self._held.sessions)
+        held = Held(task.target, self._held.sessions)
         for unknown in ways(task.labels):
             states = meta_train(sources, self._lessons(task, unknown), config)
             chosen = choose(states, [held], "the tenth before what is judged")
@@ -279,10 +281,7 @@ class SessionEvaluation:
 
     def _lessons(self, task: Task, unknown: Unknown) -> Lessons:
         estimates = estimate_labels(self._clusters, task.labels, unknown)
-        return Lessons(self._contrasted(task), self.parts.learnt, estimates)
-
-    def _contrasted(self, task: Task) -> SessionCorpus:
-        return contrasted(self.target, contrast_of(self.target, self.parts.learnt, task.labels))
+        return Lessons(task.target, self.parts.learnt, estimates)
 
     def _best_f1(self, states: Sequence[State], target: SessionCorpus) -> float:
         def f1(state: State) -> float:

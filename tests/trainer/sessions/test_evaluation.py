@@ -192,7 +192,7 @@ def test_the_best_on_judged_is_the_best_of_all_states_at_one_half(
     states, chosen = judging._trained(judging.task(0), CONFIG.model_copy(update={"seed": 0}))
     assert [state.step for state in states] == [3, 6]
     truth = target.labels[JUDGED] == 1
-    target = judging._contrasted(judging.task(0))
+    target = judging.task(0).target
     each = [
         count(logits_of(state, target, judging.judged) >= 0, truth, truth).f1 for state in states
     ]
