@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parse(arguments)
         system, replay = _prepare(options)
-        asyncio.run(_run(options, system, replay, started))
+        asyncio.run(_run_until_interrupted(options, system, replay, started))
     except CrosyslogError as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
         return 2
@@ -102,6 +102,19 @@ def _simulate() -> Path:
         "(a simulated log: its figures say little about a real one)"
     )
     return path
+
+
+async def _run_until_interrupted(
+    options: Options, system: System, replay: Replay, started: float
+) -> None:
+    try:
+        await _run(options, system, replay, started)
+    except CrosyslogError:
+        # Ctrl-C reaches the programs that we wait for as well: what they say of it is no failure.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from None
+        raise
 
 
 async def _run(options: Options, system: System, replay: Replay, started: float) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import sys
 import time
 import urllib.request
@@ -19,8 +20,8 @@ _STALL_SECONDS = 120.0
 #: The agent promises to be gone in 10 s; twice that is a defect to report.
 _STOP_SECONDS = 20.0
 
-#: What a command of ours ends with after Ctrl-C.
-_INTERRUPTED = 130
+#: What a command of ours ends with after Ctrl-C: by itself, or before Python heeds the signal.
+_INTERRUPTED = (130, -signal.SIGINT)
 
 
 async def run_command(environment: Mapping[str, str], *words: str) -> str:
@@ -42,7 +43,7 @@ async def run_command(environment: Mapping[str, str], *words: str) -> str:
         process.kill()
         await process.wait()
         raise
-    if process.returncode == _INTERRUPTED:
+    if process.returncode in _INTERRUPTED:
         # Ctrl-C goes to all processes of a terminal, and to the command first here.
         raise KeyboardInterrupt
     if process.returncode:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,22 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
     demo.communicate(timeout=60)
     assert demo.returncode == 130
     assert children_of(tmp_path) == []
+
+
+def test_a_program_that_ctrl_c_ends_is_no_failure_of_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = tmp_path / "jdk" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text("#!/bin/sh\n: > looked_at\nexec sleep 60\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(java.parents[1]))
+    demo = start_demo(tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "looked_at").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(demo.pid, signal.SIGINT)
+    _, err = demo.communicate(timeout=60)
+    assert demo.returncode == 130, err
+    assert err == ""
