@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crosyslog.word_vectors import TfidfVectors, WordVectors
     from trainer.session_logs import SessionLog
     from trainer.sessions.corpus import Reading, SessionCorpus
+    from trainer.sessions.training import SessionConfig
 
 
 class SessionSource(NamedTuple):
@@ -112,6 +113,28 @@ def encode_groups(
     used = np.unique(log.rows).tolist()
     texts = group_texts(reading.groups, [log.lines.templates[row] for row in used])
     encode_texts(list(dict.fromkeys(texts)), encoder, cache)
+
+
+def words_of(settings: SessionConfig, file: Path | None) -> WordVectors | None:
+    """Where vectors of words come from; none where those of whole groups are read.
+
+    Args:
+        settings: of the training, which say what vectors are of.
+        file: of the vectors of words, in the text format of GloVe.
+
+    Raises:
+        CrosyslogError: the file has no effect, or cannot be read.
+    """
+    if settings.vectors == "sentences":
+        if file is not None:
+            raise SettingError(
+                f"--word-vectors {file} has no effect without vectors of words: write "
+                'vectors = "words" into the file of --config, or leave it out'
+            )
+        return None
+    from crosyslog.word_vectors import EncoderWords, GloveWords
+
+    return EncoderWords() if file is None else GloveWords(file)
 
 
 def read_corpora(

@@ -7,8 +7,10 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+from crosyslog.word_vectors import words_of
 from tests.trainer.page_reader import Page
 from tests.trainer.shell import Shell
 from trainer.simulation import write_simulated_log
@@ -95,6 +97,24 @@ def test_without_labels_of_the_target_none_of_them_is_used(trainer: Shell) -> No
     assert "count_logreg" not in content["methods"]
 
 
+def test_vectors_of_words_come_from_the_file_that_was_named(trainer: Shell, here: Path) -> None:
+    (here / "words.toml").write_text(f'{QUICK}vectors = "words"\n', encoding="utf-8")
+    logged = "".join((here / f"{name}.log").read_text() for name in ("hdfs", "openstack"))
+    draw = np.random.default_rng(0)
+    vectors = [
+        " ".join([word, *(f"{number:.3f}" for number in draw.standard_normal(8))])
+        for word in sorted(set(words_of(logged)))
+    ]
+    (here / "glove.txt").write_text("\n".join(vectors) + "\n", encoding="utf-8")
+    words = (*EVALUATE, "--seeds", 1, "--method", "metalog", "--config", "words.toml")
+    own, named = trainer.reports(*words), trainer.reports(*words, "--word-vectors", "glove.txt")
+    assert (own["word_vectors"], named["word_vectors"]) == (None, "glove.txt")
+    assert own["settings"] == named["settings"]
+    assert own["methods"] != named["methods"]
+    said = trainer.says(*words, "--word-vectors", "glove.txt")
+    assert "vectors of words from glove.txt" in said
+
+
 def test_what_the_page_needs_is_missed_before_any_work(
     trainer: Shell, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +131,7 @@ def test_what_the_page_needs_is_missed_before_any_work(
         (("--ask", 50), "--ask has no effect with --method metalog"),
         (("--source", "hdfs=hdfs.log"), "the target itself cannot be a source"),
         (("--labels", "a.csv", "--labels", "b.csv"), "the target has one"),
+        (("--word-vectors", "glove.txt"), "--word-vectors glove.txt has no effect without"),
         (("--sessions", "20 lines"), "sessions by '20 lines'"),
     ],
 )
@@ -127,6 +148,6 @@ def test_sessions_need_a_source(trainer: Shell) -> None:
 
 def test_options_of_sessions_are_refused_for_lines(trainer: Shell) -> None:
     words = ("evaluate", "--target", "hdfs", "--log", "hdfs.log", "--method", "logreg")
-    assert "--config has no effect with --method crosyslog" in trainer.refuses(
-        *words, "--config", "quick.toml"
-    )
+    for option in ("--config", "--word-vectors"):
+        said = trainer.refuses(*words, option, "quick.toml")
+        assert f"{option} has no effect with --method crosyslog" in said

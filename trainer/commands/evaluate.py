@@ -25,7 +25,7 @@ _OF_LINES = frozenset(
     {"support", "ask", "history", "at_once", "protocol", "base", "detector", "tasks"}
     | {"wrong_labels", "quiet_alerts", "predictions"}
 )
-_OF_SESSIONS = frozenset({"sessions", "label_share", "normal_share", "config"})
+_OF_SESSIONS = frozenset({"sessions", "label_share", "normal_share", "config", "word_vectors"})
 
 
 def evaluate(
@@ -128,6 +128,13 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="of metalog: settings of the training, as TOML"),
     ] = None,
+    word_vectors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="of metalog with vectors = \"words\": GloVe's as text  [default: the encoder's]",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="how often to draw tasks")] = 3,
     first_seed: Annotated[int, typer.Option(metavar="N", min=0, help="the first of them")] = 0,
     tasks: Annotated[int, typer.Option(metavar="N", min=1, help="tasks to draw a seed")] = 20,
@@ -167,7 +174,7 @@ def evaluate(
     if chosen == "metalog":
         given = Given(
             target, profile, log, source or [], labels or [], sessions or [], asked,
-            label_share, normal_share, seeds, first_seed, config, output,
+            label_share, normal_share, seeds, first_seed, config, word_vectors, output,
         )  # fmt: skip
         evaluate_sessions(given, json=json)
         return

@@ -37,6 +37,7 @@ class Given:
         seeds: how many.
         first_seed: the first of them.
         config: the file of the training's settings.
+        word_vectors: a file of the vectors of words.
         output: where the report is written.
     """
 
@@ -52,6 +53,7 @@ class Given:
     seeds: int
     first_seed: int
     config: Path | None
+    word_vectors: Path | None
     output: Path | None
 
 
@@ -89,7 +91,7 @@ def evaluate_sessions(given: Given, *, json: bool) -> None:
     from trainer.config_files import read_config
     from trainer.page_rendering import check_page_tools
     from trainer.report import check_output, write_evaluation
-    from trainer.session_inputs import encode_groups, encoder_of_sources, read_source
+    from trainer.session_inputs import encode_groups, encoder_of_sources, read_source, words_of
     from trainer.sessions.corpus import fit_reading, session_corpus
     from trainer.sessions.evaluation import SessionEvaluation, split_sessions
     from trainer.sessions.inspection import inspect_sessions
@@ -98,16 +100,12 @@ def evaluate_sessions(given: Given, *, json: bool) -> None:
     from trainer.sessions.training import SessionConfig
 
     settings = read_config(given.config, SessionConfig)
+    words = words_of(settings, given.word_vectors)
     if given.output is not None:
         check_output(given.output)
         check_page_tools()
     logs = [read_source(source) for source in (target, *sources)]
     encoder, cache = encoder_of_sources(logs), EmbeddingCache(default_cache())
-    words = None
-    if settings.vectors == "words":
-        from crosyslog.word_vectors import EncoderWords
-
-        words = EncoderWords()
     corpora = []
     for source, log in zip((target, *sources), logs, strict=True):
         # Of the target, the sessions to learn from alone may be looked at.
@@ -129,6 +127,7 @@ def evaluate_sessions(given: Given, *, json: bool) -> None:
         given.normal_share,
         seeds,
         settings,
+        given.word_vectors.name if given.word_vectors else None,
         results,
     )
     content = report.content() | {"target": given.target}

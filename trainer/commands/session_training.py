@@ -7,7 +7,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from crosyslog.errors import SettingError
 from trainer.screen import say, say_facts, say_json, steps_progress
 from trainer.session_facts import threshold_text
 
@@ -16,10 +15,8 @@ if TYPE_CHECKING:
 
     from crosyslog.manifest import Manifest
     from crosyslog.systems import System
-    from crosyslog.word_vectors import WordVectors
     from trainer.session_inputs import SessionSource
     from trainer.sessions.corpus import SessionCorpus
-    from trainer.sessions.training import SessionConfig
 
 
 def given_sources(
@@ -76,10 +73,11 @@ def train_sessions(
         CrosyslogError: a source or a file cannot be used, or the folder cannot be written.
     """
     from trainer.config_files import read_config
+    from trainer.session_inputs import words_of
     from trainer.sessions.training import SessionConfig
 
     settings = read_config(config, SessionConfig)
-    words = _words(settings, word_vectors)
+    words = words_of(settings, word_vectors)
 
     from crosyslog.manifest import EncoderReference
     from crosyslog.session_bundle import write_session_bundle
@@ -107,20 +105,6 @@ def train_sessions(
         )
         manifest = write_session_bundle(folder, bundle)
     _report(manifest, corpora, output, perf_counter() - began, json=json)
-
-
-def _words(settings: SessionConfig, file: Path | None) -> WordVectors | None:
-    """Where vectors of words come from; none where those of whole groups are read."""
-    if settings.vectors == "sentences":
-        if file is not None:
-            raise SettingError(
-                f"--word-vectors {file} has no effect without vectors of words: write "
-                'vectors = "words" into the file of --config, or leave it out'
-            )
-        return None
-    from crosyslog.word_vectors import EncoderWords, GloveWords
-
-    return EncoderWords() if file is None else GloveWords(file)
 
 
 def _report(

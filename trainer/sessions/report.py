@@ -39,6 +39,7 @@ class SessionReport:
         normal_share: of the normal ones.
         seeds: of the tasks.
         config: of the training.
+        word_vectors: the name of the file of the vectors of words; none where there is none.
         results: of each method.
     """
 
@@ -49,6 +50,7 @@ class SessionReport:
     normal_share: float
     seeds: Sequence[int]
     config: SessionConfig
+    word_vectors: str | None
     results: dict[str, SessionResult]
 
     def content(self) -> dict[str, Any]:
@@ -86,6 +88,7 @@ class SessionReport:
             "seed_list": list(self.seeds),
             "interval": {"level": 0.95, "method": "Student's t over seeds"},
             "settings": self.config.model_dump(exclude={"seed"}),
+            "word_vectors": self.word_vectors,
             "methods": {name: self._figures(result) for name, result in self.results.items()},
             "left_out": [name for name, (_, labels) in BASELINES.items() if labels]
             if not self.share
@@ -131,7 +134,11 @@ def show_sessions(content: dict[str, Any], results: dict[str, SessionResult]) ->
         f"{content['sessions_by']}, {content['anomalous']:,} of them anomalous, "
         f"{content['templates']:,} templates"
     )
-    say(f"trained on {', '.join(content['sources'])}; {count_of(content['seeds'], 'seed')}")
+    read = content["word_vectors"]
+    say(
+        f"trained on {', '.join(content['sources'])}; {count_of(content['seeds'], 'seed')}"
+        + (f"; vectors of words from {read}" if read else "")
+    )
     if support["kind"] == "none":
         say(f"no label of the target is used; the last {content['query']:,} sessions are judged")
     else:

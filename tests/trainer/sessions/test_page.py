@@ -61,7 +61,7 @@ def told(
     share: float = 0.5,
 ) -> Judged:
     report = SessionReport(
-        evaluation, ["there.log"], "key", share, 0.5, list(seeds), CONFIG, results
+        evaluation, ["there.log"], "key", share, 0.5, list(seeds), CONFIG, None, results
     )
     return Judged(evaluation, results, report.content(), inspect_sessions(evaluation, results))
 
