@@ -18,17 +18,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from agent.kept_texts import KeptTexts
-from crosyslog.errors import InputError, StoreAwayError, StoreError
+from crosyslog.errors import InputError
 from crosyslog.events import to_json
 from crosyslog.manifest import load_manifest
 from crosyslog.session_events import build_session_events, most_attended, unlike_support
 from crosyslog.session_scorer import Rows, SessionScorer, group_texts
 from crosyslog.sessions import SessionStream
-from crosyslog.store import can_name_target, open_store
+from crosyslog.store import open_store, require_own, version_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
     import polars as pl
     from numpy.typing import NDArray
@@ -40,23 +39,11 @@ if TYPE_CHECKING:
     from crosyslog.session_bundle import SessionBundle
     from crosyslog.session_rules import SessionRule
     from crosyslog.sessions import CompleteSessions
+    from crosyslog.store import InUse
     from crosyslog.systems import System
 
 #: Anomalous sessions whose lines' texts are at hand at once.
 _SESSIONS_AT_ONCE = 10_000
-
-
-class SessionModel(NamedTuple):
-    """Where a model that judges sessions is.
-
-    Attributes:
-        folder: of its bundle.
-        away: why the store could not be asked, so that it is the one that was in use when the
-            store was seen last; none if it could.
-    """
-
-    folder: Path
-    away: str | None
 
 
 class Scanned(NamedTuple):
@@ -75,31 +62,24 @@ class Scanned(NamedTuple):
     notes: list[str]
 
 
-def find_session_model(settings: Settings) -> SessionModel | None:
-    """The model in use for the settings' target if it judges sessions; its weights are not read.
+def find_session_model(settings: Settings) -> InUse | None:
+    """The version in use for the settings' target if it judges sessions; weights are not read.
 
     Raises:
         StoreError: the store cannot be read, or holds versions of which none is in use.
         BundleError: the manifest cannot be read.
     """
-    store, target = open_store(settings.model.store, settings.encoder.cache), settings.target
-    if not can_name_target(target):
+    store = open_store(settings.model.store, settings.encoder.cache)
+    found = version_in_use(store, settings.target, last_known=True)
+    if found is None or load_manifest(found.folder)[0].detector.kind != "metalog":
         return None
-    try:
-        folder, away = store.in_use(target), None
-    except StoreAwayError as error:
-        folder, away = store.last_known(target), str(error)
-        if folder is None:
-            raise
-    if folder is None or load_manifest(folder)[0].detector.kind != "metalog":
-        return None
-    return SessionModel(folder, away)
+    return found
 
 
 def scan_sessions(
     name: str,
     chunks: Iterable[list[bytes]],
-    model: SessionModel,
+    model: InUse,
     settings: Settings,
     load: Callable[[str, str, str], Encoder],
     say: Callable[[str], None],
@@ -128,7 +108,7 @@ def scan_sessions(
 
     bundle = load_session_bundle(model.folder)
     manifest = bundle.manifest
-    _require_target(model.folder, manifest.target)
+    require_own(model.folder, manifest.target)
     rule, system = manifest.sessions, manifest.system or load_system("plain")
     assert rule is not None  # noqa: S101 - a bundle that lacks it is not loaded
     wanted, made_with = settings.encoder, manifest.encoder
@@ -148,15 +128,6 @@ def scan_sessions(
         return scanning.finish()
     finally:
         cache.close()
-
-
-def _require_target(folder: Path, adapted_to: str) -> None:
-    target = folder.parent.name
-    if adapted_to != target:
-        raise StoreError(
-            f"{target} {folder.name} was adapted to another target, {adapted_to!r}: choose another "
-            f"version with `trainer models use`, or make one with `trainer adapt --target {target}`"
-        )
 
 
 class _Scanning:

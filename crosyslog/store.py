@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from crosyslog.errors import StoreAwayError, StoreError
 
@@ -367,19 +367,62 @@ def find_model(
     from crosyslog.bundle import load_bundle
     from crosyslog.systems import load_system, system_names
 
-    folder, away = None, None
-    if can_name_target(target):
-        try:
-            folder = store.in_use(target)
-        except StoreAwayError as error:
-            folder, away = store.last_known(target) if last_known else None, str(error)
-            if folder is None:
-                raise
-    if folder is not None:
-        return adapted_model(folder, away)
+    used = version_in_use(store, target, last_known=last_known)
+    if used is not None:
+        return adapted_model(used.folder, used.away)
     bundle = load_bundle(base_path(base))
     system = load_system(target if target in system_names() else "plain")
     return Model(bundle, system, adapted=False)
+
+
+class InUse(NamedTuple):
+    """The version of a target that is in use.
+
+    Attributes:
+        folder: of its bundle.
+        away: why the store could not be asked, so that it is the one that was in use when the
+            store was seen last; none if it could.
+    """
+
+    folder: Path
+    away: str | None
+
+
+def version_in_use(store: Store, target: str, *, last_known: bool = False) -> InUse | None:
+    """The version of a target that is in use, if it has any; what is in its folder is not read.
+
+    Args:
+        store: where bundles are.
+        target: the system.
+        last_known: as `find_model` has it.
+
+    Raises:
+        StoreError: the store cannot be read, or holds versions of which none is in use.
+    """
+    if not can_name_target(target):
+        return None
+    folder, away = None, None
+    try:
+        folder = store.in_use(target)
+    except StoreAwayError as error:
+        folder, away = store.last_known(target) if last_known else None, str(error)
+        if folder is None:
+            raise
+    return None if folder is None else InUse(folder, away)
+
+
+def require_own(folder: Path, adapted_to: str) -> None:
+    """Refuses a bundle that lies in the folder of another target than it was adapted to.
+
+    Raises:
+        StoreError: it does.
+    """
+    target = folder.parent.name
+    if adapted_to != target:
+        raise StoreError(
+            f"{target} {folder.name} was adapted to another target, {adapted_to!r}: choose another "
+            f"version with `trainer models use`, or make one with `trainer adapt --target {target}`"
+        )
 
 
 def adapted_model(folder: Path, away: str | None = None) -> Model:
@@ -393,10 +436,5 @@ def adapted_model(folder: Path, away: str | None = None) -> Model:
     from crosyslog.systems import load_system
 
     bundle = load_bundle(folder)
-    target, adapted_to = folder.parent.name, bundle.manifest.target
-    if adapted_to != target:
-        raise StoreError(
-            f"{target} {folder.name} was adapted to another target, {adapted_to!r}: choose another "
-            f"version with `trainer models use`, or make one with `trainer adapt --target {target}`"
-        )
+    require_own(folder, bundle.manifest.target)
     return Model(bundle, bundle.manifest.system or load_system("plain"), adapted=True, away=away)

@@ -12,7 +12,7 @@ import numpy as np
 from crosyslog.bundle import now, support_frame
 from crosyslog.drain_groups import TemplateGroups
 from crosyslog.evidence import unit
-from crosyslog.logits import sigmoid
+from crosyslog.logits import score_of, sigmoid
 from crosyslog.manifest import (
     EncoderReference,
     InnerLoop,
@@ -205,10 +205,8 @@ def adapt_sessions(
                 settings |= {"steps": found.state.step, "unknown": unknown}
     logits, _ = judge_sessions(detector, corpus.vectors, corpus.rows, corpus.contrast)
     if detector is base.detector:
-        value = sigmoid(np.array([unlabelled_threshold(logits)], dtype=np.float32))
-        threshold = Threshold(
-            value=float(value[0]), chosen="one in a hundred sessions of the log is above"
-        )
+        value = score_of(unlabelled_threshold(logits))
+        threshold = Threshold(value=value, chosen="one in a hundred sessions of the log is above")
     elif chosen is None:
         threshold = Threshold(
             value=threshold.value, chosen="the base's: too few labels to choose another one by"

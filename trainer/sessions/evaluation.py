@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from crosyslog.errors import LabelError
-from crosyslog.logits import sigmoid
+from crosyslog.logits import score_of, sigmoid
 from trainer.metrics import Counts, average_precision, count
 from trainer.sessions.baselines import BASELINES, FARTHEST
 from trainer.sessions.corpus import contrast_of, contrasted
@@ -252,7 +252,7 @@ class SessionEvaluation:
         threshold = chosen.threshold.value
         if not self._share:
             first = logits_of(chosen.state, task.target, self.parts.learnt)
-            threshold = float(sigmoid(np.array([unlabelled_threshold(first)], np.float32))[0])
+            threshold = score_of(unlabelled_threshold(first))
         began = perf_counter()
         logits = logits_of(chosen.state, task.target, self.judged)
         result.judging_seconds += perf_counter() - began

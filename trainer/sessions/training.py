@@ -19,7 +19,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from crosyslog.errors import LabelError
-from crosyslog.logits import sigmoid
+from crosyslog.logits import score_of
 from crosyslog.manifest import SessionShape, Threshold
 from crosyslog.session_detector import SessionDetector
 from crosyslog.session_scorer import judge_sessions, padded_rows
@@ -254,8 +254,8 @@ def choose(states: Sequence[State], held: Sequence[Held], what: str) -> Chosen:
     best: Chosen | None = None
     for state, found in zip(states, side_by_side(judged, states), strict=True):
         if best is None or found.average_precision > best.average_precision:
-            value = sigmoid(np.array([found.threshold], dtype=np.float32))
-            threshold = Threshold(value=float(value[0]), chosen=f"best F1 on {what}")
+            value = score_of(found.threshold)
+            threshold = Threshold(value=value, chosen=f"best F1 on {what}")
             best = Chosen(state, threshold, found.average_precision, found.f1)
     assert best is not None  # noqa: S101 - there is a state
     return best
