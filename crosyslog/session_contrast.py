@@ -1,8 +1,9 @@
-"""What the labels of a target say of a line by themselves, before anything is learnt.
+"""What is known of a target's sessions says something of a line before anything is learnt.
 
 A handful of labelled sessions shows a network two or three kinds of anomaly. What it learns from
 them fits these, and says little of a kind that it has never seen. That a line is more like one of
-a session known to be anomalous than like any of those known to be normal needs no learning.
+a session known to be anomalous than like any of those known to be normal needs no learning. Where
+no anomaly is known, the measure is how unlike a line is to all that is known: its novelty.
 
 Shapes: T texts, D dimensions, K texts of normal sessions, A texts of anomalous ones.
 """
@@ -30,7 +31,7 @@ class Contrast:
     """Texts whose sessions have labels.
 
     Attributes:
-        normal: texts that a session holds which is known to be normal, [K].
+        normal: texts that a session holds which is known to be normal, or is taken to be, [K].
         anomalous: texts that one holds which is known to be anomalous, and none that is known to
             be normal, [A].
         normal_KD: their vectors, of length 1.
@@ -68,14 +69,16 @@ class Contrast:
     def of(self, vectors_TD: NDArray[np.float32]) -> NDArray[np.float32]:
         """How much more a text is like an anomalous one than like a normal one, [T].
 
-        The difference of the cosines to the nearest of either, -2 to 2; 0 of all texts where
-        either kind is missing, since a single cosine has no zero to be compared with.
+        The difference of the cosines to the nearest of either, -2 to 2. Without an anomalous one,
+        a text itself takes its place, and what is known has 0; without a normal one, all have: a
+        single cosine has no zero to be compared with.
         """
         found = np.zeros(len(vectors_TD), dtype=np.float32)
-        if not len(self.normal) or not len(self.anomalous):
+        if not len(self.normal):
             return found
         for start in range(0, len(found), _TEXTS_A_PASS):
             some = unit(vectors_TD[start : start + _TEXTS_A_PASS])
-            nearest = [(some @ kind.T).max(axis=1) for kind in (self.anomalous_AD, self.normal_KD)]
-            found[start : start + _TEXTS_A_PASS] = nearest[0] - nearest[1]
+            # Of a text without words, all zeros, nothing is near, itself included.
+            near = (some @ self.anomalous_AD.T).max(axis=1) if len(self.anomalous) else some.any(1)
+            found[start : start + _TEXTS_A_PASS] = near - (some @ self.normal_KD.T).max(axis=1)
         return found

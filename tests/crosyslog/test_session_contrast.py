@@ -35,12 +35,17 @@ def test_lengths_of_vectors_do_not_matter_and_one_of_zeros_says_nothing() -> Non
     assert made.of(np.zeros((0, 2), dtype=np.float32)).tolist() == []
 
 
-@pytest.mark.parametrize("kind", ["normal", "anomalous"])
-def test_of_one_kind_alone_it_is_zero(kind: str) -> None:
+def test_without_an_anomalous_one_it_is_the_novelty() -> None:
+    none = np.zeros(4, dtype=bool)
+    made = Contrast.between(TEXTS, VECTORS, np.array([True, True, False, False]), none)
+    # The third is at a right angle to what is nearest, and so is, and more, the fourth.
+    assert made.of(VECTORS) == pytest.approx([0, 0, 1, 1 + 0.5**0.5], abs=1e-6)
+    assert made.of(np.zeros((1, 2), dtype=np.float32)).tolist() == [0]
+
+
+def test_without_a_normal_one_it_is_zero() -> None:
     every, none = np.ones(4, dtype=bool), np.zeros(4, dtype=bool)
-    alone = Contrast.between(
-        TEXTS, VECTORS, every if kind == "normal" else none, none if kind == "normal" else every
-    )
+    alone = Contrast.between(TEXTS, VECTORS, none, every)
     assert alone.of(VECTORS).tolist() == [0] * 4
     assert Contrast.nothing().of(VECTORS).tolist() == [0] * 4
 

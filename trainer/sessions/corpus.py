@@ -15,6 +15,7 @@ from crosyslog.drain_groups import TemplateGroups
 from crosyslog.session_contrast import Contrast
 from crosyslog.session_scorer import Rows, group_texts, template_vectors
 from crosyslog.word_vectors import TfidfVectors
+from trainer.whole_logs import NO_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,13 +84,16 @@ def contrast_of(
 ) -> Contrast:
     """What the labels of some sessions say of texts.
 
+    Where none has a label, all are taken for normal: most are.
+
     Args:
         corpus: of the system.
         sessions: which of its sessions, [N].
         labels: of these, as far as they are known, [N].
     """
     held = corpus.counts[sessions] > 0
-    normal, anomalous = (np.asarray(held[labels == kind].sum(axis=0) > 0) for kind in (0, 1))
+    taken = labels if (labels != NO_LABEL).any() else np.zeros_like(labels)
+    normal, anomalous = (np.asarray(held[taken == kind].sum(axis=0) > 0) for kind in (0, 1))
     return Contrast.between(corpus.texts, corpus.vectors, normal, anomalous & ~normal)
 
 

@@ -13,6 +13,7 @@ from crosyslog.errors import LabelError
 from crosyslog.logits import sigmoid
 from crosyslog.manifest import EncoderReference
 from crosyslog.session_bundle import load_session_bundle, write_session_bundle
+from crosyslog.session_contrast import Contrast
 from crosyslog.session_rules import SessionRule
 from crosyslog.session_scorer import Rows, SessionScorer, judge_sessions, template_vectors
 from crosyslog.systems import load_system
@@ -372,5 +373,20 @@ def test_what_has_a_label_says_which_lines_are_like_anomalies(by_sentences: Trai
         for row in log.rows[log.sessions.starts[session] : log.sessions.starts[session + 1]]
     }
     assert set(contrast.anomalous) <= bad_before
-    unknown = with_labels(log, np.zeros(0, dtype=np.int64))
-    assert not adapted(by_sentences, unknown).bundle.contrast.normal
+
+
+def test_without_a_label_a_line_that_is_like_none_of_the_log_speaks_for_an_anomaly(
+    by_sentences: Trained,
+) -> None:
+    log = with_labels(made_log(THERE, 60, seed=4), np.zeros(0, dtype=np.int64))
+    bundle = adapted(by_sentences, log).bundle
+    assert set(bundle.contrast.normal) == {*THERE.routine, *THERE.bad}
+    assert not bundle.contrast.anomalous
+    templates = [*THERE.routine, "disc on fire"]
+    rows = Rows(np.array([0, 1, 0, 5]), np.array([0, 2, 4]))
+    known, new = (
+        SessionScorer(one, FakeEncoder(), EmbeddingCache()).score(templates, rows).scores
+        for one in (replace(bundle, contrast=Contrast.nothing()), bundle)
+    )
+    assert new[0] == pytest.approx(known[0])
+    assert new[1] > known[1]
