@@ -63,6 +63,16 @@ class Page(HTMLParser):
         """The rows of all tables that begin with a method, its mark left out."""
         return [row for row in self.rows if row[0].split(" not honest")[0] == method]
 
+    def must_ask_for_nothing(self) -> None:
+        """Fails if a browser would request or run anything for the page."""
+        assert not {"script", "link", "img", "iframe", "object", "embed", "base"} & set(self.tags)
+        for name in ("src", "href", "xlink:href", "srcset", "action", "background", "poster"):
+            assert all(value.startswith("#") for value in self.values(name)), name
+        assert not [name for _, name, _ in self.attributes if name.startswith("on")]
+        assert self.source.count("url(") == self.source.count("url(#")
+        assert "@import" not in self.source
+        assert "default-src 'none'" in self.values("content")[0]
+
     def values(self, name: str) -> list[str]:
         """Those of an attribute, wherever it is."""
         return [value for _, found, value in self.attributes if found == name]

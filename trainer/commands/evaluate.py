@@ -9,6 +9,7 @@ import typer
 
 from crosyslog.errors import SettingError, ToolMissingError
 from crosyslog.store import DEFAULT_BASE, DETECTORS, DetectorKind
+from trainer.commands.train import WordVectorsOption
 
 if TYPE_CHECKING:
     from crosyslog.bundle import Bundle
@@ -128,13 +129,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="of metalog: settings of the training, as TOML"),
     ] = None,
-    word_vectors: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="of metalog with vectors = \"words\": GloVe's as text  [default: the encoder's]",
-        ),
-    ] = None,
+    word_vectors: WordVectorsOption = None,
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="how often to draw tasks")] = 3,
     first_seed: Annotated[int, typer.Option(metavar="N", min=0, help="the first of them")] = 0,
     tasks: Annotated[int, typer.Option(metavar="N", min=1, help="tasks to draw a seed")] = 20,

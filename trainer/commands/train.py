@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from trainer.tasks import LabelledStream
 
 
+WordVectorsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="of metalog with vectors = \"words\": GloVe's as text  [default: the encoder's]",
+    ),
+]
+
+
 def train(
     *,
     source: Annotated[
@@ -55,13 +64,7 @@ def train(
             "or a time (5m)  [default: as the profile says]",
         ),
     ] = None,
-    word_vectors: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="of metalog with vectors = \"words\": GloVe's as text  [default: the encoder's]",
-        ),
-    ] = None,
+    word_vectors: WordVectorsOption = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="settings of the training, as TOML")
     ] = None,
