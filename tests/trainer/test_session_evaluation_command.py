@@ -111,8 +111,9 @@ def test_vectors_of_words_come_from_the_file_that_was_named(trainer: Shell, here
     assert (own["word_vectors"], named["word_vectors"]) == (None, "glove.txt")
     assert own["settings"] == named["settings"]
     assert own["methods"] != named["methods"]
-    said = trainer.says(*words, "--word-vectors", "glove.txt")
+    said = trainer.says(*words, "--word-vectors", "glove.txt", "--output", "found")
     assert "vectors of words from glove.txt" in said
+    assert "Vectors of wordsfrom glove.txt" in Page(here / "found" / "evaluation.html").words
 
 
 def test_what_the_page_needs_is_missed_before_any_work(
