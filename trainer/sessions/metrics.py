@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-#: Where a threshold lies between the highest score that is not flagged and the lowest that is.
-_PLACE_IN_GAP = 0.1
-
 #: Of a target's sessions, so many are flagged where no label says how many should be.
 _FLAGGED_SHARE = 0.01
 
@@ -40,9 +37,8 @@ def best_threshold(
 ) -> Found:
     """The threshold with the best mean F1 over systems.
 
-    It lies close above the highest score that is not flagged. Normal sessions are many, and alike
-    to those to come; anomalies are few, and those to come may be of a kind that was not there to
-    choose by, and get less.
+    It lies half way between the lowest score that is flagged and the highest that is not: a session
+    to come that resembles either is then judged as that one was.
 
     Args:
         scores: of each system's sessions, on any scale; best on one where distances mean the same
@@ -56,8 +52,8 @@ def best_threshold(
     best = int(np.argmax(means))
     below = values[best - 1] if best else np.nextafter(values[0] - 1, np.float32(-np.inf))
     # As the scores are compared with it: between neighbours in float32, there is nothing.
-    place = np.float32(float(below) + _PLACE_IN_GAP * (float(values[best]) - float(below)))
-    threshold = float(max(place, np.nextafter(below, np.float32(np.inf))))
+    middle = np.float32((float(values[best]) + float(below)) / 2)
+    threshold = float(max(middle, np.nextafter(below, np.float32(np.inf))))
     precisions = [average_precision(known, one) for one, known in zip(scores, labels, strict=True)]
     return Found(threshold, float(means[best]), float(np.mean(precisions)))
 
