@@ -39,7 +39,7 @@ def read_config(path: Path | None, form: type[Config]) -> Config:
         if not first["loc"]:  # no setting alone, but some together
             raise SettingError(f"the settings {path}: {said}") from error
         name = ".".join(str(part) for part in first["loc"])
-        given = f"={first['input']!r}" if first["type"] != "extra_forbidden" else ""
-        known = ", ".join(sorted(form.model_fields))
-        hint = f" (there are {known})" if first["type"] == "extra_forbidden" else ""
-        raise SettingError(f"the settings {path}: {name}{given}: {said}{hint}") from error
+        if first["type"] == "extra_forbidden":
+            said = f"there is no {name}, but {', '.join(sorted(form.model_fields))}"
+            raise SettingError(f"the settings {path}: {said}") from error
+        raise SettingError(f"the settings {path}: {name}={first['input']!r}: {said}") from error

@@ -16,10 +16,20 @@ METHOD_HELP = "crosyslog judges lines, metalog sessions  [default: what the prof
 
 
 def method_of(given: Method | None, systems: Iterable["System"]) -> Method:
-    """The given method; without one, that of sessions where all systems are judged by these."""
+    """The given method; without one, that by which the systems are judged.
+
+    Raises:
+        SettingError: some are judged by sessions, and some by lines.
+    """
     if given is not None:
         return given
-    return "metalog" if all(one.judged == "sessions" for one in systems) else "crosyslog"
+    judged = {one.judged: one.name for one in systems}
+    if len(judged) > 1:
+        raise SettingError(
+            f"the profile {judged['sessions']} judges sessions, and {judged['lines']} lines: say "
+            "which with --method metalog (sessions) or --method crosyslog (lines)"
+        )
+    return "metalog" if "sessions" in judged else "crosyslog"
 
 
 def refuse_without_effect(method: Method, options: Mapping[str, object]) -> None:

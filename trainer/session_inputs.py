@@ -35,12 +35,14 @@ class SessionSource(NamedTuple):
         logs: its log, or several that are read as one, in this order.
         rule: which lines make a session.
         labels: the file of the sessions' labels; what is found beside the log, unless given.
+        option: with which that file is given.
     """
 
     system: System
     logs: Sequence[Path]
     rule: SessionRule
     labels: Path | None
+    option: str
 
 
 def rule_of(system: System, given: SessionRule | None, option: str) -> SessionRule:
@@ -71,9 +73,10 @@ def read_source(source: SessionSource) -> SessionLog:
     """
     log = read_session_log(source.logs, source.system, source.rule, source.labels)
     if not (log.labels != NO_LABEL).any():
+        of_lines = "" if source.rule.by == "key" else "; it calls them by their first line's number"
         raise LabelError(
             f"no session of {', '.join(map(str, source.logs))} has a label: name the file of its "
-            f"labels with --labels {source.system.name}=FILE"
+            f"labels with {source.option}{of_lines}"
         )
     return log
 

@@ -91,7 +91,10 @@ def read_session_log(
     logs = [log] if isinstance(log, Path) else list(log)
     name = ", ".join(map(str, logs))
     if fault := system.session_fault(rule):
-        raise InputError(f"no sessions by {rule.by} with the profile {system.name}: {fault}")
+        raise InputError(
+            f"no sessions by {rule.by} with the profile {system.name}: {fault}; another profile is "
+            "said with --system, and of a source by its name"
+        )
     reading = _Reading(system, rule)
     for path in logs:
         if path.is_dir():
@@ -202,8 +205,10 @@ def _labels_of_files(
     known = sum(key in found for key in sessions.keys)
     if not known:
         raise LabelError(
-            f"the labels {', '.join(map(str, files))} name no session of {log}, the first of which "
-            f"is {sessions.keys[0]!r}: name the file that belongs to the log"
+            f"the labels {', '.join(map(str, files))} name no session of {log}: they are of "
+            f"{next(iter(found), 'nothing')!r} and the like, and its first session is called "
+            f"{sessions.keys[0]!r}: name the file that belongs to this log and this way to make "
+            "sessions of it"
         )
     numbers = [NO_LABEL if label is None else int(label) for label in labels]
     return np.array(numbers, dtype=np.int8), len(found) - known

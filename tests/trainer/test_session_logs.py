@@ -208,7 +208,10 @@ def test_a_given_file_of_labels_counts_more_than_one_beside_the_log(tmp_path: Pa
     [
         ("", "are empty"),
         ("session,label\n", "name no session of "),
-        ("session,label\nblk_7,alert\n", "the first of which is 'blk_1'"),
+        (
+            "session,label\nblk_7,alert\n",
+            "of 'blk_7' and the like, and its first session is",
+        ),
         ("line,label\n1,alert\n", "and these are line, label"),
         ("session,verdict\nblk_1,alert\n", "and these are session, verdict"),
         ("session,label\nblk_1,bad\n", "row 2: 'bad' is no label"),

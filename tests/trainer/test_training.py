@@ -331,7 +331,7 @@ def test_novelty_is_measured_against_the_support_itself() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("inner_stepz = 3", "inner_stepz: .*there are .*inner_steps"),
+        ("inner_stepz = 3", "there is no inner_stepz, but .*inner_steps"),
         ("inner_steps = 0", "inner_steps=0: .*greater than 0"),
         ("support_lines = 150", "support_lines=150: .*multiple of 100"),
         ("inner_steps =", "are not TOML"),

@@ -110,10 +110,11 @@ def adapt_to_sessions(given: Given, models: Store, notes: Sequence[str], *, json
         return
     say(f"{given.target}: version {version} is stored in {models.location} and in use")
     manifest = adapted.bundle.manifest
-    files = ", ".join(path.name for path in (*given.logs, *given.labels))
+    logs = ", ".join(path.name for path in given.logs)
     say_facts(
         [
-            ("sessions", f"{adapted.sessions:,}, in {files}"),
+            ("sessions", f"{adapted.sessions:,}, in {logs}"),
+            *(("labels in", path.name) for path in given.labels),
             *learnt_facts(manifest),
             ("lines split by", given.profile.name),
             ("detector", manifest.detector.kind),
@@ -175,7 +176,14 @@ def _notes(adapted: Adapted, log: SessionLog) -> list[str]:
             "sessions of this log is above the threshold"
         )
     if log.labels_elsewhere:
-        notes.append(f"{log.labels_elsewhere:,} labels are of sessions that the log does not have")
+        count = log.labels_elsewhere
+        theirs = "1 label is of a session" if count == 1 else f"{count:,} labels are of sessions"
+        notes.append(f"{theirs} that the log does not have")
+    if log.sessions.left_out:
+        notes.append(
+            f"{log.sessions.left_out:,} of {len(log.lines.rows):,} lines have no key, and are in "
+            "no session"
+        )
     return notes + known_notes(adapted.bundle.manifest)
 
 
@@ -237,7 +245,10 @@ def _on_the_rest(rest: _Rest) -> list[tuple[str, str]]:
     if not rest.sessions:
         return []
     found = f"{rest.sessions:,} sessions without label: {rest.raised:,} would be raised"
-    told = [("", f"{key}: score {score:.7g}") for key, score in rest.highest[:_SHOWN]]
+    told = [
+        ("", f"{key}: score {score:.7g}{', raised' if number < rest.raised else ''}")
+        for number, (key, score) in enumerate(rest.highest[:_SHOWN])
+    ]
     return [("on the rest", found), *told]
 
 

@@ -83,6 +83,11 @@ def evaluate_sessions(given: Given, *, json: bool) -> None:
         CrosyslogError: a file cannot be used, or there is nothing to judge or to learn from.
     """
     names = check_session_methods(given.methods)
+    if not given.share and "count_logreg" in given.methods:
+        raise SettingError(
+            "--method count_logreg learns from labels, and --label-share 0 gives none: leave one "
+            "of the two out"
+        )
     target, sources = _inputs(given)
 
     from crosyslog.embedding_cache import EmbeddingCache
@@ -174,7 +179,7 @@ def _inputs(given: Given) -> tuple[SessionSource, list[SessionSource]]:
             )
     rule = rule_of(given.profile, session_rule(said[0]) if said else None, "--sessions RULE")
     file = Path(files[0]) if files else None
-    target = SessionSource(given.profile, given.logs, rule, file)
+    target = SessionSource(given.profile, given.logs, rule, file, "--labels FILE")
     return target, given_sources(paths, systems, labels, rules)
 
 

@@ -48,7 +48,8 @@ def given_sources(
         given = session_rule(said[name]) if name in said else None
         rule = rule_of(systems[name], given, f"--sessions {name}=RULE")
         file = Path(files[name]) if name in files else None
-        sources.append(SessionSource(systems[name], logs, rule, file))
+        option = f"--labels {name}=FILE"
+        sources.append(SessionSource(systems[name], logs, rule, file, option))
     return sources
 
 
@@ -135,11 +136,15 @@ def _report(
     say(f"the base {manifest.target} is in {output}")
     facts = [(name, _counted(one)) for name, one in counts.items()]
     steps = f"after step {step:,} of {manifest.settings['steps']:,}"
+    figures = (
+        f"F1 {manifest.figures['source_f1']:.3f}, average precision "
+        f"{manifest.figures['source_average_precision']:.3f}: it was chosen by them"
+    )
     facts += [
         ("detector", manifest.detector.kind),
         ("chosen", f"{steps}, by average precision on held-out sessions of each source"),
         ("threshold", threshold_text(manifest.threshold)),
-        *((figure, f"{value:.3f}") for figure, value in manifest.figures.items()),
+        ("on these", figures),
         ("trained in", f"{seconds:,.1f} s"),
     ]
     say_facts(facts)

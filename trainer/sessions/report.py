@@ -132,8 +132,10 @@ def show_sessions(content: dict[str, Any], results: dict[str, SessionResult]) ->
     say(
         f"{content['target']}: {content['file']}, {content['sessions']:,} sessions by "
         f"{content['sessions_by']}, {content['anomalous']:,} of them anomalous, "
-        f"{content['templates']:,} templates"
+        f"{content['templates']:,} groups of templates"
     )
+    if left_out := content["left_out"]:
+        say(f"{', '.join(left_out)} needs labels, and is left out")
     read = content["word_vectors"]
     say(
         f"trained on {', '.join(content['sources'])}; {count_of(content['seeds'], 'seed')}"
@@ -162,7 +164,7 @@ def show_sessions(content: dict[str, Any], results: dict[str, SessionResult]) ->
                 _ends(figures["f1"]) if content["seeds"] > 1 else "-",
                 *(f"{figures[key]:.3f}" for _, key in _COLUMNS),
                 f"{figures['false_alerts_per_10k']:.1f}",
-                _best(figures),
+                _best(figures, content["seeds"]),
                 f"{results[name].seconds / content['seeds']:.1f} s",
                 _speed(results[name]),
             ]
@@ -178,9 +180,11 @@ def show_sessions(content: dict[str, Any], results: dict[str, SessionResult]) ->
     )
 
 
-def _best(figures: dict[str, Any]) -> str:
+def _best(figures: dict[str, Any], seeds: int) -> str:
     best = figures.get("f1_of_best_state_on_judged")
-    return "-" if best is None else f"{best['mean']:.3f} ({_ends(best)})"
+    if best is None:
+        return "-"
+    return f"{best['mean']:.3f}" + (f" ({_ends(best)})" if seeds > 1 else "")
 
 
 def _ends(figures: dict[str, float]) -> str:
