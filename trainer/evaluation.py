@@ -160,7 +160,10 @@ def check_methods(names: Sequence[str], known: Iterable[str]) -> list[str]:
     there = [*known, *BASED]
     for name in names:
         if name not in there:
-            raise SettingError(f"--method {name}: it is one of {', '.join(there)}")
+            raise SettingError(
+                f"--method {name}: it is one of {', '.join(there)}, which judge lines, or of "
+                "metalog, no_meta, count_logreg, count_clusters, never_seen, which judge sessions"
+            )
     return [name for name in there if name in names or not names]
 
 

@@ -58,7 +58,10 @@ def test_all_methods_are_judged_and_reported(trainer: Shell, here: Path) -> None
     assert content["unit"] == "session"
     assert content["sessions"] == content["query"] + content["chosen_on"] + content["support"]["of"]
     assert content["support"]["kind"] == "share"
-    assert 0 < content["support"]["normal"] <= content["support"]["of"] // 2
+    support = content["support"]
+    assert support["anomalous"] + support["normal"] == support["of"]
+    assert 0 < support["size"] <= support["anomalous"] // 5
+    assert support["normal_size"] == round(support["normal"] / 2)
     for name, figures in content["methods"].items():
         assert 0 <= figures["f1"]["low"] <= figures["f1"]["mean"] <= figures["f1"]["high"] <= 1
         assert len(figures["f1_by_task"]) == 2
@@ -68,7 +71,7 @@ def test_all_methods_are_judged_and_reported(trainer: Shell, here: Path) -> None
 def test_no_normal_session_need_be_known(trainer: Shell) -> None:
     words = (*EVALUATE, "--seeds", 1, "--method", "metalog", "--method", "never_seen")
     known, unknown = (trainer.reports(*words, "--normal-share", share) for share in (0.5, 0))
-    assert unknown["support"] == known["support"] | {"normal": 0, "normal_share": 0}
+    assert unknown["support"] == known["support"] | {"normal_size": 0, "normal_share": 0}
     assert unknown["methods"] != known["methods"]
 
 
@@ -90,8 +93,8 @@ def test_the_same_seeds_give_the_same_figures(trainer: Shell) -> None:
 def test_without_labels_of_the_target_none_of_them_is_used(trainer: Shell) -> None:
     content = trainer.reports(*EVALUATE[:-1], 0, "--seeds", 1)
     assert content["support"] == {
-        "kind": "none", "size": 0, "share": 0.0, "normal": 0, "normal_share": 0.0,
-        "of": content["support"]["of"],
+        "kind": "none", "size": 0, "share": 0.0, "normal_size": 0, "normal_share": 0.0,
+        **{key: content["support"][key] for key in ("anomalous", "normal", "of")},
     }  # fmt: skip
     assert content["left_out"] == ["count_logreg"]
     assert "count_logreg" not in content["methods"]
@@ -133,6 +136,9 @@ def test_what_the_page_needs_is_missed_before_any_work(
         (("--source", "hdfs=hdfs.log"), "the target itself cannot be a source"),
         (("--labels", "a.csv", "--labels", "b.csv"), "the target has one"),
         (("--word-vectors", "glove.txt"), "--word-vectors glove.txt has no effect without"),
+        (("--label-share", 0, "--normal-share", 0.3), "--normal-share has no effect with"),
+        (("--label-share", 0, "--method", "count_logreg"), "count_logreg learns from labels"),
+        (("--method", "foo"), "count_clusters, never_seen, which judge sessions"),
         (("--sessions", "20 lines"), "sessions by '20 lines'"),
     ],
 )

@@ -36,7 +36,8 @@ def adapt(
         typer.Option(
             metavar="FILE",
             help="labels as CSV, of templates (template,label) or of the log's lines (line,label); "
-            "for metalog of sessions (session,label)  [default: PATH.labels.csv, else the log's]",
+            "for metalog of sessions (session,label)  [default: the log's, before them "
+            "PATH.labels.csv where keys make the sessions]",
         ),
     ] = None,
     method: Annotated[Method | None, typer.Option(help=METHOD_HELP, show_default=False)] = None,
@@ -56,8 +57,8 @@ def adapt(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="where to start: a shipped base, or a folder; metalog needs one  "
-            f"[default: {DEFAULT_BASE}]",
+            help="where to start: a shipped base, or a folder; of metalog, a folder that "
+            f"`trainer train` made  [default: {DEFAULT_BASE}; of metalog none]",
             show_default=False,
         ),
     ] = None,
@@ -70,7 +71,8 @@ def adapt(
         ),
     ] = None,
     quiet_alerts: Annotated[
-        bool, typer.Option("--quiet-alerts", help="a higher threshold: fewer false alerts")
+        bool,
+        typer.Option("--quiet-alerts", help="of crosyslog: a higher threshold, fewer false alerts"),
     ] = False,
     store: Annotated[
         str | None, typer.Option(metavar="DIR", help="where models are kept: a folder, or a URL")

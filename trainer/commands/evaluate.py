@@ -10,6 +10,7 @@ import typer
 from crosyslog.errors import SettingError, ToolMissingError
 from crosyslog.store import DEFAULT_BASE, DETECTORS, DetectorKind
 from trainer.commands.train import WordVectorsOption
+from trainer.method_choice import Method, method_of, refuse_without_effect
 
 if TYPE_CHECKING:
     from crosyslog.bundle import Bundle
@@ -45,7 +46,8 @@ def evaluate(
         typer.Option(
             metavar="FILE",
             help="labels of the log's lines, as CSV: line,label; for metalog of its sessions "
-            "(session,label), and NAME=FILE those of a source's",
+            "(session,label), and NAME=FILE those of a source's  [default: LOG.labels.csv, else "
+            "the log's]",
         ),
     ] = None,
     system: Annotated[
@@ -53,27 +55,28 @@ def evaluate(
         typer.Option(metavar="PROFILE", help="how lines split  [default: the target's name]"),
     ] = None,
     support: Annotated[
-        int, typer.Option(metavar="N", min=10, help="labelled lines in a row to learn from")
+        int,
+        typer.Option(metavar="N", min=10, help="of lines: labelled ones in a row to learn from"),
     ] = 1000,
     ask: Annotated[
         int | None,
-        typer.Option(metavar="N", min=2, help="instead, labels of this many chosen templates"),
+        typer.Option(metavar="N", min=2, help="of lines: instead, labels of this many templates"),
     ] = None,
     history: Annotated[
-        int, typer.Option(metavar="N", min=100, help="lines that --ask chooses from")
+        int, typer.Option(metavar="N", min=100, help="of lines: those that --ask chooses from")
     ] = 10_000,
     at_once: Annotated[
         bool, typer.Option("--at-once", help="with --ask: ours, too, chooses without rounds")
     ] = False,
     protocol: Annotated[
         Literal["honest", "paper"],
-        typer.Option(help="the paper's adds steps that are chosen on the lines judged"),
+        typer.Option(help="of lines: the paper's adds steps that are chosen on those judged"),
     ] = "honest",
     base: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="one that does not know the target, or a folder  [default: "
+            help="of lines: one that does not know the target, or a folder  [default: "
             f"without-NAME for a shipped source, else {DEFAULT_BASE}]",
         ),
     ] = None,
@@ -87,14 +90,17 @@ def evaluate(
     ] = None,
     source: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="instead, train a base on this; repeatable"),
+        typer.Option(
+            metavar="NAME=PATH",
+            help="train a base on this, in place of --base; repeatable; metalog needs one",
+        ),
     ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="judge this one alone; repeatable; metalog judges sessions  [default: all that "
-            "judge what the profile says is judged]",
+            help="judge this one alone; repeatable; of sessions: metalog, no_meta, count_logreg, "
+            "count_clusters, never_seen  [default: all that judge what the profile says]",
         ),
     ] = None,
     sessions: Annotated[
@@ -130,20 +136,28 @@ def evaluate(
         typer.Option(metavar="FILE", help="of metalog: settings of the training, as TOML"),
     ] = None,
     word_vectors: WordVectorsOption = None,
-    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="how often to draw tasks")] = 3,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="how often to draw tasks, or labels of sessions")
+    ] = 3,
     first_seed: Annotated[int, typer.Option(metavar="N", min=0, help="the first of them")] = 0,
-    tasks: Annotated[int, typer.Option(metavar="N", min=1, help="tasks to draw a seed")] = 20,
+    tasks: Annotated[
+        int, typer.Option(metavar="N", min=1, help="of lines: tasks to draw a seed")
+    ] = 20,
     wrong_labels: Annotated[
         float,
-        typer.Option(metavar="SHARE", min=0, max=0.5, help="of the labels to turn around"),
+        typer.Option(
+            metavar="SHARE", min=0, max=0.5, help="of lines: of the labels to turn around"
+        ),
     ] = 0.0,
     quiet_alerts: Annotated[
         bool,
-        typer.Option("--quiet-alerts", help="adapt with a higher threshold: fewer false alerts"),
+        typer.Option("--quiet-alerts", help="of lines: a higher threshold, fewer false alerts"),
     ] = False,
     predictions: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="every judged line's scores, as Parquet"),
+        typer.Option(
+            metavar="FILE", help="of lines: the scores of all that are judged, as Parquet"
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -156,17 +170,27 @@ def evaluate(
         raise ToolMissingError("evaluate needs scikit-learn: install the extra crosyslog[trainer]")
     from trainer.commands.session_evaluating import SESSION_METHODS, Given, evaluate_sessions
     from trainer.labelled_logs import system_of
-    from trainer.method_choice import method_of, refuse_without_effect
 
     profile = system_of(target, system, log[0])
     asked = method or []
-    if asked:
-        chosen = method_of("metalog" if set(asked) & set(SESSION_METHODS) else "crosyslog", [])
+    chosen: Method
+    if set(asked) & set(SESSION_METHODS):
+        chosen = "metalog"
+    elif asked:
+        from trainer.evaluation import check_methods, rules
+
+        # Before options are: which of them have an effect says the method.
+        check_methods(asked, rules())
+        chosen = "crosyslog"
     else:
         chosen = method_of(None, [profile])
     others = _OF_LINES if chosen == "metalog" else _OF_SESSIONS
     refuse_without_effect(chosen, dict.fromkeys(_written(context, others), True))
     if chosen == "metalog":
+        if not label_share and _written(context, frozenset({"normal_share"})):
+            raise SettingError(
+                "--normal-share has no effect with --label-share 0: no label of the target is used"
+            )
         given = Given(
             target, profile, log, source or [], labels or [], sessions or [], asked,
             label_share, normal_share, seeds, first_seed, config, word_vectors, output,

@@ -24,7 +24,7 @@ WordVectorsOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="of metalog with vectors = \"words\": GloVe's as text  [default: the encoder's]",
+        help="of metalog with vectors = \"words\": text as GloVe's  [default: the encoder's]",
     ),
 ]
 
@@ -66,11 +66,12 @@ def train(
     ] = None,
     word_vectors: WordVectorsOption = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="settings of the training, as TOML")
+        Path | None,
+        typer.Option(metavar="FILE", help="settings of the training, as TOML: docs/train.md"),
     ] = None,
     output: Annotated[Path, typer.Option(metavar="DIR", help="the folder to make; names the base")],
     restart: Annotated[
-        bool, typer.Option("--restart", help="start anew, whatever a stopped run has left")
+        bool, typer.Option("--restart", help="of maml_lstm: anew, whatever a stopped run has left")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="report as JSON")] = False,
 ) -> None:

@@ -181,6 +181,11 @@ class SessionEvaluation:
         return int(round(self._normal_share * len(self._normal), 9))
 
     @property
+    def kinds(self) -> tuple[int, int]:
+        """Among the sessions to learn from, how many are anomalous and how many normal."""
+        return len(self._anomalous), len(self._normal)
+
+    @property
     def chosen_on(self) -> NDArray[np.int64]:
         """The labelled sessions that choices are made on."""
         return self._held.sessions

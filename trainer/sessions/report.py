@@ -60,6 +60,7 @@ class SessionReport:
         """
         evaluation = self.evaluation
         target, parts = evaluation.target, evaluation.parts
+        anomalous, normal = evaluation.kinds
         return {
             "target": target.name,
             "file": ", ".join(self.files),
@@ -75,8 +76,10 @@ class SessionReport:
             "support": {
                 "kind": "share" if self.share else "none",
                 "size": evaluation.labels_given,
+                "anomalous": anomalous,
                 "share": self.share,
-                "normal": evaluation.normal_given,
+                "normal_size": evaluation.normal_given,
+                "normal": normal,
                 "normal_share": self.normal_share if self.share else 0.0,
                 "of": len(parts.learnt),
             },
@@ -146,7 +149,7 @@ def show_sessions(content: dict[str, Any], results: dict[str, SessionResult]) ->
     else:
         say(
             f"{count_of(support['size'], 'label')} of anomalous sessions and "
-            f"{support['normal']:,} of normal ones among the first {support['of']:,}; "
+            f"{support['normal_size']:,} of normal ones among the first {support['of']:,}; "
             f"{content['chosen_on']:,} sessions after them choose, the "
             f"{content['query']:,} after those are judged, {content['query_anomalous']:,} of them "
             "anomalous"
