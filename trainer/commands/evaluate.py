@@ -10,7 +10,7 @@ import typer
 from crosyslog.errors import SettingError, ToolMissingError
 from crosyslog.store import DEFAULT_BASE, DETECTORS, DetectorKind
 from trainer.commands.train import WordVectorsOption
-from trainer.method_choice import Method, method_of, refuse_without_effect
+from trainer.method_choice import method_of, refuse_without_effect
 
 if TYPE_CHECKING:
     from crosyslog.bundle import Bundle
@@ -173,7 +173,7 @@ def evaluate(
 
     profile = system_of(target, system, log[0])
     asked = method or []
-    chosen: Method
+    chosen: Literal["crosyslog", "metalog"]
     if set(asked) & set(SESSION_METHODS):
         chosen = "metalog"
     elif asked:
