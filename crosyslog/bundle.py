@@ -212,6 +212,10 @@ def load_detector(folder: Path, build: Callable[[], D], data: bytes) -> D:
         raise BundleCorruptError(
             f"the bundle {folder} is corrupted: its weights do not fit its manifest"
         ) from error
+    if not all(bool(weight.isfinite().all()) for weight in detector.state_dict().values()):
+        raise BundleCorruptError(
+            f"the bundle {folder} is corrupted: its weights are not all numbers"
+        )
     return detector.eval().requires_grad_(requires_grad=False)
 
 

@@ -12,6 +12,9 @@ from crosyslog.errors import SettingError
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: numpy takes a larger one, torch does not.
+LARGEST_SEED = 2**63 - 1
+
 Config = TypeVar("Config", bound=BaseModel)
 
 

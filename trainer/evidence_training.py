@@ -27,6 +27,7 @@ from crosyslog.evidence_network import EvidenceDetector, EvidenceMember
 from crosyslog.manifest import EncoderReference, EvidenceShape, InnerLoop, Manifest, Threshold
 from trainer.adaptation import novel_below
 from trainer.base_parts import prototypes
+from trainer.config_files import LARGEST_SEED
 from trainer.evidence_episodes import (
     Kinds,
     Lesson,
@@ -109,7 +110,7 @@ class EvidenceConfig(BaseModel):
     noise: Annotated[float, Field(ge=0)] = 0.1
     prototypes: PositiveInt = 256
     source_penalty: PositiveFloat = 1e-3
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Self:

@@ -44,7 +44,7 @@ def refuse_without_effect(method: Method, options: Mapping[str, object]) -> None
     """
     other = "crosyslog" if method == "metalog" else "metalog"
     for name, value in options.items():
-        if value:
+        if value or value == "":
             raise SettingError(
                 f"{name} has no effect with --method {method}: leave it out, or choose "
                 f"--method {other}"

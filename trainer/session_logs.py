@@ -90,6 +90,11 @@ def read_session_log(
     """
     logs = [log] if isinstance(log, Path) else list(log)
     name = ", ".join(map(str, logs))
+    for number, path in enumerate(logs):
+        if path in logs[:number]:
+            raise InputError(
+                f"{path} is given twice: each of its sessions would have every line twice"
+            )
     if fault := system.session_fault(rule):
         raise InputError(
             f"no sessions by {rule.by} with the profile {system.name}: {fault}; another profile is "
@@ -203,6 +208,8 @@ def _labels_of_files(
         _read_labels(path, found)
     labels = [found.get(key) for key in sessions.keys]
     known = sum(key in found for key in sessions.keys)
+    if not found:
+        raise LabelError(f"the labels {', '.join(map(str, files))} hold none: every row is blank")
     if not known:
         raise LabelError(
             f"the labels {', '.join(map(str, files))} name no session of {log}: they are of "
@@ -223,6 +230,11 @@ def _read_labels(path: Path, found: dict[str, bool | None]) -> None:
         raise LabelError(
             f"the labels {path} lack a header: one column is `session`, `BlockId` or `InstanceId`, "
             f"and one `Label` or `anomalous`, and these are {', '.join(columns)}"
+        )
+    if sum(column in {*_NAMES, *_LABELS} for column in columns) > 2:
+        raise LabelError(
+            f"the labels {path} say twice what a session is called, or what it is: of the columns "
+            f"{', '.join(columns)}, leave one of either"
         )
     for row, values in cells(path):
         where, session, word = f"{path}, row {row}", values[name] or "", values[label] or ""

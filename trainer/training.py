@@ -24,6 +24,7 @@ from crosyslog.windows import WINDOW
 from trainer.adaptation import novel_below
 from trainer.base_parts import prototypes, thresholds
 from trainer.checkpoint import fingerprint, read_checkpoint, write_checkpoint
+from trainer.config_files import LARGEST_SEED
 from trainer.maml import Parameters, meta_loss
 from trainer.tasks import LabelledStream, TaskSampler
 
@@ -96,7 +97,7 @@ class TrainingConfig(BaseModel):
     asked: Annotated[int, Field(ge=2, le=1000)] = WINDOW
     noise: Annotated[float, Field(ge=0)] = 0.1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
 
 
 class MetaTraining:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from crosyslog.bundle import load_bundle, write_bundle
 from crosyslog.errors import BundleCorruptError, BundleError, BundleVersionError
@@ -232,6 +233,13 @@ def test_parts_of_another_shape_are_refused_in_one_line(
     assert f"{SUPPORT} does not fit its manifest" in refusal(kind.load, folder, BundleCorruptError)
     put(folder, SUPPORT, b"PAR1 but no more")
     assert f"{SUPPORT} cannot be read" in refusal(kind.load, folder, BundleCorruptError)
+
+
+def test_a_weight_that_is_no_number_is_refused(kind: Kind, folder: Path) -> None:
+    weights = load((folder / WEIGHTS).read_bytes())
+    next(iter(weights.values())).view(-1)[0] = torch.nan
+    put(folder, WEIGHTS, save(weights))
+    assert "its weights are not all numbers" in refusal(kind.load, folder, BundleCorruptError)
 
 
 def test_the_weights_can_be_no_pickle(kind: Kind, folder: Path) -> None:

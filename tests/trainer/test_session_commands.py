@@ -70,6 +70,8 @@ def logs(here: Path, simulated: tuple[Path, dict[str, Summary]]) -> dict[str, Su
     for path in simulated[0].iterdir():
         shutil.copy(path, here)
     (here / "quick.toml").write_text(QUICK, encoding="utf-8")
+    (here / "wild.toml").write_text("rate = 1e30\n", encoding="utf-8")
+    (here / "seed.toml").write_text("seed = 99999999999999999999999\n", encoding="utf-8")
     (here / "words.toml").write_text(f'{QUICK}vectors = "words"\n', encoding="utf-8")
     return simulated[1]
 
@@ -268,6 +270,9 @@ def test_a_terminal_shows_the_steps_of_all_members_with_their_loss(
         (("--source", "bgl=x", "--labels", "bgl=x"), "--labels has no effect with --method crosy"),
         (("--source", "syslog=x", "--method", "metalog"), "--sessions syslog=RULE"),
         (("--source", "plain=x", "--method", "metalog", "--sessions", "plain=key"), "no sessions"),
+        (("--source", "hdfs=hdfs.log", "--source", "hdfs=hdfs.log"), "hdfs.log is given twice"),
+        (("--source", "hdfs=hdfs.log", "--config", "wild.toml"), "rate=1e+30: "),
+        (("--source", "hdfs=hdfs.log", "--config", "seed.toml"), "seed=99999999999999999999999: "),
         (("--source", "hdfs=hdfs.log", "--output", "quick.toml/made"), "it cannot be written"),
     ],
 )
@@ -344,8 +349,8 @@ def test_without_a_label_the_base_judges(trainer: Shell, here: Path, base: Path)
     assert (report["labelled"], report["anomalous"], report["figures"]) == (0, 0, {})
     assert report["chosen"] == "the base's own weights"
     note = report["notes"][0]
-    assert note.startswith("no session has a label: the base's weights are used, and one in a")
-    assert report["threshold"]["chosen"] == "one in a hundred sessions of the log is above"
+    assert note.startswith("no session has a label: the base's weights are used, and no more")
+    assert report["threshold"]["chosen"].startswith("no more than one in a hundred sess")
     assert report["rest"]["sessions"] == report["sessions"]
     stored = Store(here / "store").path("openstack", "0001")
     assert weights(stored) == weights(base)
@@ -365,7 +370,7 @@ def test_few_labels_are_learnt_from_and_choose_nothing(trainer: Shell) -> None:
     report = trainer.reports(*ADAPT, "--labels", "few.csv")
     assert report["labelled"] == report["anomalous"] == 3
     assert report["chosen"] == "after all 4 steps: too few of the last labels to choose by"
-    assert not [note for note in report["notes"] if "label" in note]
+    assert report["notes"][0].startswith("no session is labelled normal")
     write_labels("few.csv", dict.fromkeys([key for key in labels if key not in few][:3], False))
     report = trainer.reports(*ADAPT, "--labels", "few.csv")
     assert report["chosen"] == "the base's own weights"
@@ -397,6 +402,28 @@ def test_sessions_are_made_by_the_rule_that_was_asked_for(
 def test_a_base_that_knows_the_system_is_said(trainer: Shell, base: Path) -> None:
     report = trainer.reports("adapt", "--target", "hdfs", "--log", "hdfs.log", "--base", base)
     assert [note for note in report["notes"] if "was trained on hdfs itself" in note]
+
+
+def test_a_file_that_has_no_word_of_a_log_is_refused(trainer: Shell, here: Path) -> None:
+    Path("glove.txt").write_text("quux 0.5 0.25\n", encoding="utf-8")
+    train = ("train", "--source", "hdfs=hdfs.log", "--config", "words.toml")
+    said = trainer.refuses(*train, "--word-vectors", "glove.txt", "--output", "made")
+    assert "glove.txt have no word of the log of hdfs: name a file of its language" in said
+    assert not (here / "made").exists()
+
+
+@pytest.mark.usefixtures("base")
+def test_an_empty_rule_is_no_rule(trainer: Shell) -> None:
+    assert "sessions by ''" in trainer.refuses(*ADAPT, "--sessions", "")
+    said = trainer.refuses(*ADAPT, "--method", "crosyslog", "--sessions", "")
+    assert "--sessions has no effect with --method crosyslog" in said
+
+
+@pytest.mark.usefixtures("base")
+def test_anomalies_alone_are_said_to_be_too_little(trainer: Shell) -> None:
+    write_labels("all.csv", dict.fromkeys(labels_of("openstack.log.labels.csv"), True))
+    notes = trainer.reports(*ADAPT, "--labels", "all.csv")["notes"]
+    assert [note for note in notes if note.startswith("no session is labelled normal")]
 
 
 def test_vectors_of_words_come_from_the_file_that_was_named(

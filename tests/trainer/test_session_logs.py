@@ -207,7 +207,10 @@ def test_a_given_file_of_labels_counts_more_than_one_beside_the_log(tmp_path: Pa
     ("text", "said"),
     [
         ("", "are empty"),
-        ("session,label\n", "name no session of "),
+        ("session,label\n", "hold none: every row is blank"),
+        ("session,label\nblk_1,\n", "hold none: every row is blank"),
+        ("session,label,Label\nblk_1,alert,normal\n", "say twice what a session is called"),
+        ("session,BlockId,label\nblk_1,blk_1,alert\n", "say twice what a session is called"),
         (
             "session,label\nblk_7,alert\n",
             "of 'blk_7' and the like, and its first session is",

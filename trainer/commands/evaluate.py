@@ -139,7 +139,9 @@ def evaluate(
     seeds: Annotated[
         int, typer.Option(metavar="N", min=1, help="how often to draw tasks, or labels of sessions")
     ] = 3,
-    first_seed: Annotated[int, typer.Option(metavar="N", min=0, help="the first of them")] = 0,
+    first_seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="the first of them")
+    ] = 0,
     tasks: Annotated[
         int, typer.Option(metavar="N", min=1, help="of lines: tasks to draw a seed")
     ] = 20,

@@ -92,7 +92,7 @@ def adapt_to_sessions(given: Given, models: Store, notes: Sequence[str], *, json
     from crosyslog.session_rules import session_rule
     from trainer.session_inputs import rule_of
 
-    said = session_rule(given.rule) if given.rule else None
+    said = session_rule(given.rule) if given.rule is not None else None
     rule = rule_of(given.profile, said, "--sessions RULE")
     adapted, log = _adapt(given, folder, rule)
 
@@ -166,14 +166,19 @@ def _notes(adapted: Adapted, log: SessionLog) -> list[str]:
     notes = []
     if not adapted.labelled:
         notes.append(
-            "no session has a label: the base's weights are used, and one in a hundred sessions "
-            "of this log is above the threshold"
+            "no session has a label: the base's weights are used, and no more than one in a "
+            "hundred sessions of this log, or one of fewer, is above the threshold"
         )
     elif not adapted.anomalous:
         notes.append(
             "no session is labelled anomalous: the base's weights are used, since from normal "
-            "sessions alone nothing is learnt that tells them from others; one in a hundred "
-            "sessions of this log is above the threshold"
+            "sessions alone nothing is learnt that tells them from others; no more than one in a "
+            "hundred sessions of this log, or one of fewer, is above the threshold"
+        )
+    elif adapted.anomalous == adapted.labelled:
+        notes.append(
+            "no session is labelled normal: label a quiet time, too, since what is like nothing "
+            "that is labelled can be taken for either"
         )
     if log.labels_elsewhere:
         count = log.labels_elsewhere

@@ -206,7 +206,9 @@ def adapt_sessions(
     logits, _ = judge_sessions(detector, corpus.vectors, corpus.rows, corpus.contrast)
     if detector is base.detector:
         value = score_of(unlabelled_threshold(logits))
-        threshold = Threshold(value=value, chosen="one in a hundred sessions of the log is above")
+        threshold = Threshold(
+            value=value, chosen="no more than one in a hundred sessions of the log is above"
+        )
     elif chosen is None:
         threshold = Threshold(
             value=threshold.value, chosen="the base's: too few labels to choose another one by"

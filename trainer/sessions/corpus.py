@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from crosyslog.drain_groups import TemplateGroups
+from crosyslog.errors import InputError
 from crosyslog.session_contrast import Contrast
 from crosyslog.session_scorer import Rows, group_texts, template_vectors
 from crosyslog.word_vectors import TfidfVectors
@@ -143,17 +144,26 @@ def session_corpus(
         reading: what makes texts and vectors of templates.
         encoder: of whole texts.
         cache: of its vectors.
+
+    Raises:
+        InputError: vectors are those of words, and none of the log's is known.
     """
     used, rows = np.unique(log.rows, return_inverse=True)
     read = group_texts(reading.groups, [log.lines.templates[row] for row in used.tolist()])
     texts = list(dict.fromkeys(read))
     number = {text: place for place, text in enumerate(texts)}
     text_of = np.array([number[text] for text in read], dtype=np.int64)
+    vectors = template_vectors(texts, reading.words, encoder, cache)
+    if reading.words is not None and not vectors.any():
+        raise InputError(
+            f"the word vectors {reading.words.source.name} have no word of the log of {name}: name "
+            "a file of its language with --word-vectors"
+        )
     return SessionCorpus(
         name,
         log.sessions.keys,
         texts,
         Rows(text_of[rows], log.sessions.starts),
-        template_vectors(texts, reading.words, encoder, cache),
+        vectors,
         log.labels,
     )

@@ -10,19 +10,20 @@ import copy
 import itertools
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from crosyslog.errors import LabelError
+from crosyslog.errors import LabelError, SettingError
 from crosyslog.logits import score_of
 from crosyslog.manifest import SessionShape, Threshold
 from crosyslog.session_detector import SessionDetector
 from crosyslog.session_scorer import judge_sessions, padded_rows
+from trainer.config_files import LARGEST_SEED
 from trainer.sessions.estimates import Estimates
 from trainer.sessions.metrics import Found, best_threshold
 from trainer.sessions.two_steps import Batch, batch_loss, two_step_loss
@@ -41,6 +42,9 @@ Done = TypeVar("Done")
 
 #: Of a longer session, so many lines in a row are learnt from, from a place drawn each time.
 _LONGEST_LEARNT = 100
+
+#: Ctrl-C is heeded within this time while members are trained.
+_HEARING_SECONDS = 0.1
 
 #: A member's gradient is shortened to this.
 _LONGEST_GRADIENT = 5.0
@@ -72,20 +76,20 @@ class SessionConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     vectors: Literal["sentences", "words"] = "sentences"
-    hidden: PositiveInt = 100
+    hidden: Annotated[int, Field(ge=1, le=4096)] = 100
     layers: Annotated[int, Field(ge=1, le=8)] = 2
     members: Annotated[int, Field(ge=1, le=16)] = 4
     steps: PositiveInt = 60
     batch: Annotated[int, Field(ge=2, le=4096)] = 32
-    trial_rate: Annotated[float, Field(ge=0)] = 0.01
-    beta: PositiveFloat = 1.0
+    trial_rate: Annotated[float, Field(ge=0, le=100)] = 0.01
+    beta: Annotated[float, Field(gt=0, le=1000)] = 1.0
     first_order: bool = True
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.7
-    rate: PositiveFloat = 2e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-4
     kept: PositiveInt = 12
     adaptation_steps: PositiveInt = 40
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
 
     def shape(self, dim: int) -> SessionShape:
         """The networks' form, for vectors of so many dimensions."""
@@ -194,6 +198,7 @@ def meta_train(
 
     Raises:
         LabelError: a system has nothing to learn from.
+        SettingError: with these settings, the training does not come to anything.
     """
     shape = config.shape(sources[0].corpus.vectors.shape[1])
     with torch.random.fork_rng(devices=[]):
@@ -290,10 +295,18 @@ def side_by_side(
     """
     with ThreadPoolExecutor(min(len(every), len(os.sched_getaffinity(0)))) as threads:
         try:
-            return list(threads.map(do, every))
+            doing = [threads.submit(do, one) for one in every]
+            # With a timeout, again and again: polars lets system calls go on after a signal, and
+            # a wait without an end would never hear of Ctrl-C.
+            while wait(doing, _HEARING_SECONDS, FIRST_EXCEPTION).not_done:
+                for one in doing:
+                    if one.done():
+                        one.result()  # raises what it raised
+            return [one.result() for one in doing]
         finally:
             if left is not None:
                 left.set()
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _Drawing:
@@ -414,7 +427,12 @@ def _member_steps(
         loss = loss_of(member, step, rng)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(member.parameters(), _LONGEST_GRADIENT)
+        norm = torch.nn.utils.clip_grad_norm_(member.parameters(), _LONGEST_GRADIENT)
+        if not torch.isfinite(norm + loss.detach()):
+            raise SettingError(
+                f"the training came to nothing at step {step + 1}: its loss or gradient is no "
+                f"number; make rate={config.rate:g} or trial_rate={config.trial_rate:g} smaller"
+            )
         optimiser.step()
         schedule.step()
         yield step + 1, float(loss.detach())

@@ -294,7 +294,7 @@ def test_without_an_anomalous_one_the_weights_are_those_of_the_base(
     assert found.labelled == (len(normal) if labels == "normal" else 0)
     assert same_weights(found.bundle, made.base)
     threshold = found.bundle.manifest.threshold
-    assert threshold.chosen == "one in a hundred sessions of the log is above"
+    assert threshold.chosen == "no more than one in a hundred sessions of the log is above"
     assert (found.scores >= threshold.value).sum() <= 1
     assert found.bundle.manifest.settings["steps"] == 0
     assert not found.bundle.support["alert"].any()

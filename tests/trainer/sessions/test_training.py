@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +14,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from crosyslog.errors import LabelError
+from crosyslog.errors import LabelError, SettingError
 from crosyslog.logits import sigmoid
 from crosyslog.manifest import SessionShape
 from crosyslog.session_detector import _DIRECT_SCALE, SessionDetector
@@ -26,6 +31,7 @@ from trainer.sessions.training import (
     adapt_states,
     choose,
     meta_train,
+    side_by_side,
 )
 from trainer.whole_logs import NO_LABEL
 
@@ -41,6 +47,27 @@ SURE = QUICK.model_copy(update={"members": 3, "steps": 24})
 
 #: What a test of numbers alone takes.
 SHORT = QUICK.model_copy(update={"steps": 6, "batch": 4})
+
+
+#: What a process does that is to be interrupted: two that never end, unless they are told to.
+FOREVER = """
+import signal, threading, time
+import polars  # whose handler of SIGINT lets system calls go on
+from trainer.sessions.training import side_by_side
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+left = threading.Event()
+
+def work(number):
+    print(number, flush=True)
+    while not left.is_set():
+        time.sleep(0.01)
+
+try:
+    side_by_side(work, [1, 2], left)
+except KeyboardInterrupt:
+    raise SystemExit(130)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -318,3 +345,35 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
 def test_the_settings_say_the_networks_form() -> None:
     config = SessionConfig(vectors="words", hidden=7, layers=3, members=2)
     assert config.shape(50) == SessionShape(dim=50, vectors="words", hidden=7, layers=3, members=2)
+
+
+def test_ctrl_c_ends_what_is_done_side_by_side() -> None:
+    process = subprocess.Popen([sys.executable, "-c", FOREVER], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.wait(20) == 130
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_what_one_raises_ends_the_others() -> None:
+    left = threading.Event()
+
+    def work(number: int) -> None:
+        if number:
+            raise LabelError("no")
+        assert left.wait(20)
+
+    with pytest.raises(LabelError, match="no"):
+        side_by_side(work, [0, 1], left)
+
+
+def test_a_training_that_comes_to_nothing_is_refused(here: SessionCorpus) -> None:
+    vectors = here.vectors.copy()
+    vectors[0, 0] = np.nan
+    broken = known(replace(here, vectors=vectors))
+    with pytest.raises(SettingError, match="came to nothing at step 1: "):
+        meta_train([broken], None, SHORT)
