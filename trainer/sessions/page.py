@@ -12,12 +12,25 @@ from trainer.page_rendering import (
     shown_methods,
     write_html,
 )
+from trainer.sessions.evaluation import OURS, PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from trainer.sessions.inspection import SessionDetails
+
+
+#: What the methods are, in a line.
+_EXPLAINED = {
+    OURS: "a GRU with attention over the groups of templates in a session, meta-trained on the "
+    "sources and the target together",
+    PLAIN: "the same network on the same sessions and labels, without the trial step",
+    "count_logreg": "a logistic regression on how often a session holds each group",
+    "count_clusters": "how far a session is from clusters of those to learn from, by these counts",
+    "never_seen": "how many groups it holds that no session does which is known to be normal, or, "
+    "where none is known to be, no session to learn from",
+}
 
 
 def write_session_page(
@@ -52,6 +65,7 @@ def _render(content: dict[str, Any], details: Mapping[str, SessionDetails]) -> s
         support=support,
         labelled=support["kind"] != "none",
         methods=methods,
+        explained=_EXPLAINED,
         best=any("f1_of_best_state_on_judged" in method.figures for method in methods),
         curves=precision_recall_of(methods),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +20,7 @@ from tests.trainer.sessions.corpora import HERE, QUICK, THERE, corpus_of, log_of
 from trainer.metrics import Counts
 from trainer.sessions.evaluation import OURS, PLAIN, SessionEvaluation, SessionResult
 from trainer.sessions.inspection import SessionDetails, WrongSessions, inspect_sessions
-from trainer.sessions.page import write_session_page
+from trainer.sessions.page import _EXPLAINED, write_session_page
 from trainer.sessions.report import SessionReport
 
 if TYPE_CHECKING:
@@ -109,6 +110,21 @@ def test_every_figure_of_every_method_is_there(every: Judged, whole: Page) -> No
         ]
 
 
+def test_methods_and_settings_are_explained(
+    every: Judged, whole: Page, target: SessionCorpus, tmp_path: Path
+) -> None:
+    assert set(_EXPLAINED) == set(METHODS)
+    for name, said in _EXPLAINED.items():
+        assert f"{name}{said}" in whole.words
+    for name, value in every.content["settings"].items():
+        assert f"{name} {value if isinstance(value, str) else json.dumps(value)}" in whole.words
+    alone = judged(target, methods=["never_seen"])
+    said = page(tmp_path, alone.content, alone.details).words
+    assert _EXPLAINED["never_seen"] in said
+    assert _EXPLAINED[OURS] not in said
+    assert "of the networks:" not in said
+
+
 def test_what_was_judged_is_said(every: Judged, whole: Page) -> None:
     content = every.content
     support = content["support"]
@@ -150,8 +166,8 @@ def test_curves_of_all_methods_are_drawn(every: Judged, whole: Page) -> None:
         area = np.mean(details.precision[1:])
         assert area == pytest.approx(every.content["methods"][name]["auprc"], abs=0.02), name
     assert whole.values("role").count("img") == 1
-    # In the table of methods, and in the legend.
-    assert whole.text.count("count_clusters") == 2
+    # In the table of methods, where they are explained, and in the legend.
+    assert whole.text.count("count_clusters") == 3
 
 
 def by_hand() -> tuple[SessionEvaluation, SessionResult]:
