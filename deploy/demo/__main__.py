@@ -109,7 +109,7 @@ async def _run_until_interrupted(
 ) -> None:
     try:
         await _run(options, system, replay, started)
-    except CrosyslogError:
+    except (CrosyslogError, OSError):
         # Ctrl-C reaches the programs that we wait for as well: what they say of it is no failure.
         task = asyncio.current_task()
         if task is not None and task.cancelling():

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from crosyslog.errors import CrosyslogError, InputError, LabelError
+from crosyslog.errors import BrokerError, CrosyslogError, InputError, LabelError
 from crosyslog.systems import System, load_system
+from deploy.demo import __main__ as demo
 from deploy.demo import processes
-from deploy.demo.__main__ import main
-from deploy.demo.replay import load_replay
+from deploy.demo.__main__ import Options, main
+from deploy.demo.replay import Replay, load_replay
 from deploy.demo.show import EventView, Summary, show_summary
 
 ALERT = "R_DISK 1131523501 2005.11.09 n1 Nov 9 08:05:01 n1/n1 kernel: disk is gone"
@@ -136,3 +137,26 @@ def test_a_command_that_ctrl_c_reaches_first_interrupts_the_demo(
     monkeypatch.setattr(processes, "_program", lambda _: program)
     with pytest.raises(raised):
         asyncio.run(processes.run_command({}, "trainer", "adapt"))
+
+
+@pytest.mark.parametrize("error", [BrokerError("it is gone"), OSError("it is gone")])
+def test_what_an_interrupt_makes_fail_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def interrupted(*_: object) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        raise error
+
+    async def failing(*_: object) -> None:
+        raise error
+
+    options = Options(log=None, system="spirit", kafka=None, json=None, support=1)
+    given = options, load_system("spirit"), Replay([], [], []), 0.0
+    monkeypatch.setattr(demo, "_run", interrupted)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(demo._run_until_interrupted(*given))
+    monkeypatch.setattr(demo, "_run", failing)
+    with pytest.raises(type(error), match="it is gone"):
+        asyncio.run(demo._run_until_interrupted(*given))
