@@ -17,6 +17,7 @@ import numpy as np
 from crosyslog.errors import SettingError
 from trainer.based_methods import BASED
 from trainer.baselines import BASELINES, Judgement
+from trainer.method_choice import SESSION_METHODS
 from trainer.metrics import Counts, average_precision, count
 from trainer.protocol import fewer, known_before
 
@@ -162,7 +163,7 @@ def check_methods(names: Sequence[str], known: Iterable[str]) -> list[str]:
         if name not in there:
             raise SettingError(
                 f"--method {name}: it is one of {', '.join(there)}, which judge lines, or of "
-                "metalog, no_meta, count_logreg, count_clusters, never_seen, which judge sessions"
+                f"{', '.join(SESSION_METHODS)}, which judge sessions"
             )
     return [name for name in there if name in names or not names]
 

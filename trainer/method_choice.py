@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 #: Judges lines, and judges sessions.
 Method = Literal["crosyslog", "metalog"]
 
+#: What judges sessions where no method is named: ours, the same network without meta-learning, and
+#: the baselines. Their names are said here so that `--help` and a wrong name need no torch.
+SESSION_METHODS = ("metalog", "no_meta", "count_logreg", "count_clusters", "never_seen")
+
 #: The help of `--method`.
 METHOD_HELP = "crosyslog judges lines, metalog sessions  [default: what the profile says is judged]"
 

@@ -10,7 +10,7 @@ import typer
 from crosyslog.errors import SettingError, ToolMissingError
 from crosyslog.store import DEFAULT_BASE, DETECTORS, DetectorKind
 from trainer.commands.train import WordVectorsOption
-from trainer.method_choice import method_of, refuse_without_effect
+from trainer.method_choice import SESSION_METHODS, method_of, refuse_without_effect
 
 if TYPE_CHECKING:
     from crosyslog.bundle import Bundle
@@ -99,8 +99,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="judge this one alone; repeatable; of sessions: metalog, no_meta, count_logreg, "
-            "count_clusters, never_seen  [default: all that judge what the profile says]",
+            help=f"judge this one alone; repeatable; of sessions: {', '.join(SESSION_METHODS)}  "
+            "[default: all that judge what the profile says]",
         ),
     ] = None,
     sessions: Annotated[
@@ -170,7 +170,7 @@ def evaluate(
     """Judges methods on a labelled log as if they had met the system for the first time."""
     if find_spec("sklearn") is None:
         raise ToolMissingError("evaluate needs scikit-learn: install the extra crosyslog[trainer]")
-    from trainer.commands.session_evaluating import SESSION_METHODS, Given, evaluate_sessions
+    from trainer.commands.session_evaluating import Given, evaluate_sessions
     from trainer.labelled_logs import system_of
 
     profile = system_of(target, system, log[0])

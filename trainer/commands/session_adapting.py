@@ -164,16 +164,16 @@ def _adapt(given: Given, folder: Path, rule: SessionRule) -> tuple[Adapted, Sess
 
 def _notes(adapted: Adapted, log: SessionLog) -> list[str]:
     notes = []
+    few = (
+        "no more than one in a hundred sessions of this log, or one of fewer, is above the "
+        "threshold"
+    )
     if not adapted.labelled:
-        notes.append(
-            "no session has a label: the base's weights are used, and no more than one in a "
-            "hundred sessions of this log, or one of fewer, is above the threshold"
-        )
+        notes.append(f"no session has a label: the base's weights are used, and {few}")
     elif not adapted.anomalous:
         notes.append(
             "no session is labelled anomalous: the base's weights are used, since from normal "
-            "sessions alone nothing is learnt that tells them from others; no more than one in a "
-            "hundred sessions of this log, or one of fewer, is above the threshold"
+            f"sessions alone nothing is learnt that tells them from others; {few}"
         )
     elif adapted.anomalous == adapted.labelled:
         notes.append(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crosyslog.errors import SettingError
+from trainer.method_choice import SESSION_METHODS
 from trainer.screen import progress, say_json
 
 if TYPE_CHECKING:
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
 
     from crosyslog.systems import System
     from trainer.session_inputs import SessionSource
-
-#: What is judged where no method is named: ours, the same network without meta-learning, and the
-#: baselines. Their names are said here so that `--help` and a wrong name need no torch.
-SESSION_METHODS = ("metalog", "no_meta", "count_logreg", "count_clusters", "never_seen")
 
 
 @dataclass(frozen=True)
@@ -82,12 +79,15 @@ def evaluate_sessions(given: Given, *, json: bool) -> None:
     Raises:
         CrosyslogError: a file cannot be used, or there is nothing to judge or to learn from.
     """
+    from trainer.sessions.baselines import BASELINES
+
     names = check_session_methods(given.methods)
-    if not given.share and "count_logreg" in given.methods:
-        raise SettingError(
-            "--method count_logreg learns from labels, and --label-share 0 gives none: leave one "
-            "of the two out"
-        )
+    for name in given.methods:
+        if not given.share and BASELINES.get(name, (None, False))[1]:
+            raise SettingError(
+                f"--method {name} learns from labels, and --label-share 0 gives none: leave one of "
+                "the two out"
+            )
     target, sources = _inputs(given)
 
     from crosyslog.embedding_cache import EmbeddingCache

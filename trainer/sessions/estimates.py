@@ -12,7 +12,7 @@ Shapes: N sessions to learn from, T texts, D dimensions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 #: suspicious the smaller it is. Which one serves depends on how anomalies come, in storms or one by
 #: one: a part of the labels decides (`ways`).
 Unknown = Literal["left_out", "normal", "suspicious"]
-UNKNOWN: tuple[Unknown, ...] = get_args(Unknown)
 
 #: Of HDBSCAN. So few sessions make a cluster, since most kinds of anomaly are rare.
 _SMALLEST_CLUSTER = _NEIGHBOURS = 5

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
 
 from tests.trainer.sessions.corpora import corpus_of, log_of
 from trainer.sessions.estimates import (
-    UNKNOWN,
     Clusters,
     Unknown,
     cluster_sessions,
@@ -82,7 +81,7 @@ def test_sessions_that_are_all_alike_are_none_either() -> None:
     assert set(cluster_sessions(of_kinds(), np.arange(30)).numbers.tolist()) == {-1}
 
 
-@pytest.mark.parametrize("unknown", UNKNOWN)
+@pytest.mark.parametrize("unknown", get_args(Unknown))
 def test_a_cluster_with_a_known_anomaly_is_anomalous_as_surely_as_one_belongs_to_it(
     unknown: Unknown,
 ) -> None:
@@ -99,7 +98,7 @@ def test_a_cluster_with_a_known_anomaly_is_anomalous_as_surely_as_one_belongs_to
     np.testing.assert_array_equal(found.weights[4:], before.weights[4:])
 
 
-@pytest.mark.parametrize("unknown", UNKNOWN)
+@pytest.mark.parametrize("unknown", get_args(Unknown))
 def test_who_has_a_label_keeps_it(unknown: Unknown) -> None:
     clusters = Clusters(np.array([0, 0, 0, 0, -1, -1]), np.array([1, 1, 1, 0.5, 0, 0]))
     labels = np.array([1, 1, 0, 0, 1, 0], dtype=np.int8)
@@ -132,7 +131,7 @@ def test_the_unknown_can_be_the_more_suspicious_the_smaller_its_cluster() -> Non
     assert found.weights.tolist() == [1] * 1_000
 
 
-@pytest.mark.parametrize("unknown", UNKNOWN)
+@pytest.mark.parametrize("unknown", get_args(Unknown))
 def test_estimates_of_real_clusters_are_shares(unknown: Unknown) -> None:
     corpus = of_kinds((8, 9), (1, 7, 9))
     labels = unlabelled(len(corpus))

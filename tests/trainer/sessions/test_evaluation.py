@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from crosyslog.errors import LabelError
 from tests.trainer.sessions.corpora import HERE, QUICK, THERE, corpus_of, log_of, made_corpus
 from trainer.metrics import average_precision, count
 from trainer.sessions.baselines import BASELINES
-from trainer.sessions.estimates import UNKNOWN
+from trainer.sessions.estimates import Unknown
 from trainer.sessions.evaluation import (
     OURS,
     PLAIN,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainer.sessions.corpus import SessionCorpus
-    from trainer.sessions.estimates import Unknown
 
 SESSIONS = 100
 METHODS = [OURS, PLAIN, *BASELINES]
@@ -110,7 +109,7 @@ def test_labels_of_the_first_parts_reach_them(
         assert not np.array_equal(result.scores, results[name].scores)
 
 
-@pytest.mark.parametrize("unknown", UNKNOWN)
+@pytest.mark.parametrize("unknown", get_args(Unknown))
 def test_of_the_sessions_to_learn_from_only_the_drawn_labels_are_known(
     target: SessionCorpus, source: SessionCorpus, unknown: Unknown
 ) -> None:
